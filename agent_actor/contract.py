@@ -1,0 +1,211 @@
+"""The session contract: the JSON in a LiveKit room's metadata, and the words around it.
+
+A contract, not a connection: a backend in any language can write it, a restarted agent reads
+it again, an admin sees it in LiveKit's dashboard. Everyone in the room can read it, the
+participant too, so nothing secret is ever put here.
+
+Two ways to read it:
+
+* ``parse_strict`` at the API: an unknown key anywhere is an error that names the field.
+* ``parse_tolerant`` in the agent: unknown keys are ignored, so that an older agent can serve a
+  newer backend.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, NewType, Self
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from agent_actor.errors import ContractInvalid, ContractTooLarge, FieldProblem
+
+SessionId = NewType("SessionId", str)
+StudyId = NewType("StudyId", str)
+ActorId = NewType("ActorId", str)
+
+MAX_METADATA_BYTES = 64 * 1024
+"""Largest contract we accept. The LiveKit server itself would take 500 KB."""
+
+
+class Provider(StrEnum):
+    OPENAI_REALTIME = "openai_realtime"
+    GEMINI_LIVE = "gemini_live"
+
+
+class SessionState(StrEnum):
+    """Where a session is in its life. ``gone`` is final and comes with an EndReason."""
+
+    QUEUED = "queued"
+    ASSIGNED = "assigned"
+    JOINED = "joined"
+    CONFIGURED = "configured"
+    LIVE = "live"
+    ENDING = "ending"
+    GONE = "gone"
+
+
+class EndReason(StrEnum):
+    COMPLETED = "completed"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    NO_SHOW = "no_show"
+    PARTICIPANT_LEFT = "participant_left"
+    SESSION_TIMEOUT = "session_timeout"
+    METADATA_TIMEOUT = "metadata_timeout"
+    PROVIDER_FAILED = "provider_failed"
+    OPERATOR = "operator"
+    DRAINED = "drained"
+    ACTOR_LOST = "actor_lost"
+
+
+class Language(StrEnum):
+    """Languages the participant's page speaks; the interviewer may speak any."""
+
+    EN = "en"
+    DE = "de"
+    FR = "fr"
+    ES = "es"
+    JA = "ja"
+    KO = "ko"
+
+
+Identifier = Annotated[
+    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class VadConfig(_Model):
+    """When the provider's turn detection takes a silence for the end of a turn.
+
+    Each provider maps what it can; the session's record lists what it could not.
+    """
+
+    threshold: float = Field(default=0.5, ge=0.0, le=1.0, allow_inf_nan=False)
+    silence_duration_ms: int = Field(default=500, ge=100, le=60_000)
+    prefix_padding_ms: int = Field(default=300, ge=0, le=5_000)
+
+
+class Phase(_Model):
+    """One part of the protocol. ``duration_seconds`` is a limit, not a plan."""
+
+    id: Identifier
+    name: str = Field(min_length=1, max_length=200)
+    duration_seconds: float = Field(gt=0, le=24 * 3600, allow_inf_nan=False)
+    prompt_suffix: str = Field(default="", max_length=16_000)
+
+
+class SessionConfig(_Model):
+    """What one interview needs to know, as it stands in the room's metadata."""
+
+    provider: Provider
+    model: str | None = Field(default=None, min_length=1, max_length=200)
+    voice: str | None = Field(default=None, min_length=1, max_length=100)
+    instructions: str = Field(min_length=1, max_length=32_000)
+    vad_config: VadConfig = VadConfig()
+    phases: tuple[Phase, ...] = Field(min_length=1, max_length=100)
+    budget_limit_usd: float = Field(default=10.0, gt=0, le=10_000, allow_inf_nan=False)
+    session_timeout_seconds: float = Field(default=3600, gt=0, le=24 * 3600, allow_inf_nan=False)
+    created_at: AwareDatetime | None = None
+
+    # Additions to the researchers' keys: all optional, all with defaults.
+    session_id: Identifier | None = None
+    study_id: Identifier = "default"
+    participant_identity: Identifier = "participant"
+    language: Language = Language.EN
+    no_show_seconds: float = Field(default=60, gt=0, le=3600, allow_inf_nan=False)
+    reconnect_grace_seconds: float = Field(default=30, ge=0, le=600, allow_inf_nan=False)
+    transcribe: bool = True
+
+    @model_validator(mode="after")
+    def _check_phases(self) -> Self:
+        ids = [phase.id for phase in self.phases]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise ValueError(f"phases: ids must be unique, used more than once: {', '.join(twice)}")
+        total = sum(phase.duration_seconds for phase in self.phases)
+        if total > self.session_timeout_seconds:
+            raise ValueError(
+                f"phases: their duration_seconds add up to {total:g} s, longer than "
+                f"session_timeout_seconds = {self.session_timeout_seconds:g}"
+            )
+        return self
+
+    @property
+    def budget_limit_micro_usd(self) -> int:
+        """The limit in integer micro-dollars: what all accounting uses."""
+        return round(self.budget_limit_usd * 1_000_000)
+
+
+def parse_strict(data: dict[str, Any]) -> SessionConfig:
+    """Read a contract at the API. Raises ContractInvalid naming every bad field."""
+    return _validate(data, extra="forbid")
+
+
+def parse_tolerant(raw: str | bytes) -> SessionConfig:
+    """Read room metadata in the agent: unknown keys are ignored.
+
+    Raises ContractTooLarge, or ContractInvalid (empty, not JSON, half-written, wrong types).
+    """
+    size = len(raw.encode() if isinstance(raw, str) else raw)
+    if size > MAX_METADATA_BYTES:
+        raise ContractTooLarge(size_bytes=size, limit_bytes=MAX_METADATA_BYTES)
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ContractInvalid([FieldProblem(field="", problem=f"not JSON: {error}")]) from None
+    if not isinstance(data, dict):
+        raise ContractInvalid([FieldProblem(field="", problem="must be a JSON object")])
+    return _validate(data, extra="ignore")
+
+
+def dump_metadata(config: SessionConfig) -> str:
+    """The JSON to write into the room. Raises ContractTooLarge."""
+    text = config.model_dump_json(exclude_none=True)
+    if len(text.encode()) > MAX_METADATA_BYTES:
+        raise ContractTooLarge(size_bytes=len(text.encode()), limit_bytes=MAX_METADATA_BYTES)
+    return text
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the contract for other languages; unknown keys are refused."""
+    schema = SessionConfig.model_json_schema(mode="validation")
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Interview session contract"
+    for part in (schema, *schema.get("$defs", {}).values()):
+        if part.get("type") == "object":
+            part["additionalProperties"] = False
+    return schema
+
+
+def problems_of(error: ValidationError) -> list[FieldProblem]:
+    """A pydantic error as (dotted field, message) pairs, for problem documents and logs."""
+    return [
+        FieldProblem(field=".".join(str(p) for p in e["loc"]), problem=e["msg"])
+        for e in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def _validate(data: dict[str, Any], *, extra: Any) -> SessionConfig:
+    try:
+        return SessionConfig.model_validate(data, extra=extra)
+    except ValidationError as error:
+        raise ContractInvalid(problems_of(error)) from None
+
+
+def utc_iso(at: datetime) -> str:
+    """One timestamp format everywhere: RFC 3339 in UTC with milliseconds."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

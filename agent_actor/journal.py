@@ -1,0 +1,65 @@
+"""What a session writes down while it runs: its journal, and the few fields of its live state.
+
+The journal is a Redis stream per session, the live state a hash per session. The actor is the
+only writer of both (the control plane writes the session's record elsewhere), so nothing has
+to be locked. Transcript text goes into the journal and nowhere else; a deletion request erases
+journal and live state and leaves the money alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from agent_actor.contract import SessionId
+
+
+class EventKind(StrEnum):
+    STATE = "state"  # {state, reason?}
+    METADATA = "metadata"  # {wait_s, problem?}
+    PARTICIPANT = "participant"  # {change: joined|left|returned, identity, reason?}
+    PHASE = "phase"  # {phase_id, name, cause, index, elapsed_s} | {change: nudged|closing}
+    TURN = "turn"  # {speaker: participant|interviewer, text, interrupted?, started_s?}
+    TOOL = "tool"  # {name, outcome}
+    PROVIDER = "provider"  # {change: connected|reconnected|error|going_away|closed, ...}
+    USAGE = "usage"  # a UsageReport's figures
+    BUDGET = "budget"  # {verdict, spent_micro_usd, up_to_micro_usd}
+    AUDIO = "audio"  # {first_audio_s} | {spoken_s, heard_s, interruptions}
+    NOTE = "note"  # {text: settings not mapped, degraded modes}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalEvent:
+    """One entry. ``at`` is epoch seconds; ``data`` is JSON-serialisable."""
+
+    kind: EventKind
+    at: float
+    attempt: int = 1
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveState:
+    """A session as it is this second, for tables and pages."""
+
+    state: str
+    phase_id: str | None = None
+    phase_index: int | None = None
+    phase_count: int = 0
+    participant_present: bool = False
+    speaking: str | None = None
+    """"interviewer", "participant" or None."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    spent_micro_usd: int = 0
+    estimate_micro_usd: int = 0
+    updated_at: float = 0.0
+
+
+def journal_key(namespace: str, session_id: SessionId) -> str:
+    return f"{namespace}:journal:{session_id}"
+
+
+def live_key(namespace: str, session_id: SessionId) -> str:
+    return f"{namespace}:live:{session_id}"

@@ -1,0 +1,182 @@
+"""What crosses the boundary of a session actor. All frozen, all picklable, all plain data.
+
+Control plane → actor: Assignment, StopOrder. Actor → control plane: WarmReport, JoinReport,
+UsageReport, SessionResult. Budget actor → session: Allowance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from agent_actor.contract import ActorId, EndReason, SessionId
+
+MicroUsd = NewType("MicroUsd", int)
+PicoUsd = NewType("PicoUsd", int)
+PICO_PER_MICRO = 1_000_000
+
+
+def to_micro_usd(pico: int) -> MicroUsd:
+    """Pico-dollars as micro-dollars, rounded up: we never state less than was spent."""
+    return MicroUsd(-(-pico // PICO_PER_MICRO))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One session for one warm actor. ``token`` is the agent's, for this room alone."""
+
+    session_id: SessionId
+    attempt: int
+    """1 for the first actor of a session; a recovery or retry counts up."""
+    livekit_url: str
+    room: str
+    token: str = field(repr=False)
+    agent_identity: str
+    allowance: Allowance
+    assigned_at: float
+    """Epoch seconds, by the control plane's clock."""
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmReport:
+    """An actor is ready: ``warm_s`` seconds after its process began to construct it."""
+
+    actor_id: ActorId
+    pid: int
+    node_id: str
+    warm_s: float
+    pss_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinReport:
+    """The agent is in the room. Seconds are since the actor took the assignment."""
+
+    session_id: SessionId
+    actor_id: ActorId
+    connect_s: float
+
+
+class StopMode(StrEnum):
+    GOODBYE = "goodbye"
+    """Say goodbye first, within the reserve."""
+    NOW = "now"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopOrder:
+    reason: EndReason
+    mode: StopMode = StopMode.GOODBYE
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenCounts:
+    """Billed tokens by kind, cumulative. ``cached_*`` are part of ``input_*``, not beside."""
+
+    input_text: int = 0
+    input_audio: int = 0
+    cached_text: int = 0
+    cached_audio: int = 0
+    output_text: int = 0
+    output_audio: int = 0
+
+    def __add__(self, other: TokenCounts) -> TokenCounts:
+        return TokenCounts(
+            input_text=self.input_text + other.input_text,
+            input_audio=self.input_audio + other.input_audio,
+            cached_text=self.cached_text + other.cached_text,
+            cached_audio=self.cached_audio + other.cached_audio,
+            output_text=self.output_text + other.output_text,
+            output_audio=self.output_audio + other.output_audio,
+        )
+
+    @property
+    def input_total(self) -> int:
+        return self.input_text + self.input_audio
+
+    @property
+    def output_total(self) -> int:
+        return self.output_text + self.output_audio
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageReport:
+    """All that one attempt of a session has used so far. Cumulative: sending it twice, late or
+    out of order changes nothing, because only the highest ``seq`` of an ``attempt`` counts and
+    a session's total is the sum over its attempts.
+    """
+
+    session_id: SessionId
+    attempt: int
+    seq: int
+    at: float
+    provider: str
+    model: str
+    tokens: TokenCounts
+    spent_pico_usd: int
+    """Billed by usage events, plus upper bounds charged for responses without usage."""
+    estimate_pico_usd: int = 0
+    """What the response under way has cost so far beyond ``spent``; not cumulative."""
+    responses: int = 0
+    unpriced_responses: int = 0
+    transcription_pico_usd: int = 0
+    """The part of ``spent`` that input transcription is."""
+    final: bool = False
+
+
+class Verdict(StrEnum):
+    GO_ON = "go_on"
+    WRAP_UP = "wrap_up"
+    """Near the limit: tell the interviewer to close."""
+    END = "end"
+    """No more money: goodbye out of the reserve if it still fits, then end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """A lease: the session may have spent up to ``up_to_micro_usd`` in total (all attempts)
+    until ``expires_at`` (epoch seconds). Without a renewal by then it stops itself.
+    """
+
+    session_id: SessionId
+    up_to_micro_usd: int
+    limit_micro_usd: int
+    spent_before_micro_usd: int = 0
+    """Spent by earlier attempts, as the ledger knows it."""
+    expires_at: float
+    verdict: Verdict = Verdict.GO_ON
+    epoch: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseTiming:
+    phase_id: str
+    entered_s: float
+    """Seconds since the interview began."""
+    left_s: float | None
+    cause: str
+    """How it was entered: started, advanced (by the model), forced (by its time limit)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionResult:
+    """How an attempt ended. ``error_code``/``error`` only where something went wrong."""
+
+    session_id: SessionId
+    attempt: int
+    end_reason: EndReason
+    error_code: str | None = None
+    error: str | None = None
+    retryable: bool = False
+    usage: UsageReport
+    phases: tuple[PhaseTiming, ...] = ()
+    metadata_wait_s: float | None = None
+    first_audio_s: float | None = None
+    """Assignment → first audio frame handed to the room."""
+    duration_s: float
+    provider_sessions: tuple[str, ...] = ()
+    """The provider's own session ids, in order: one per connection."""
+    unmapped: tuple[str, ...] = ()
+    """Settings that the provider could not take, in words."""
