@@ -1,0 +1,206 @@
+"""What an operator may set, from the environment.
+
+Names start with ``FLEET_``; the addresses and keys of LiveKit, Redis and Ray go by their usual
+names (LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET, REDIS_URL, RAY_ADDRESS), and FLEET_ in
+front of those works too and wins. Lists and maps are JSON. Provider keys are not here: the
+workers read them for themselves.
+
+``load_settings`` is the way in: it raises one SettingsInvalid that names every bad variable.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from decimal import ROUND_DOWN, Decimal
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from fleet.errors import SettingsInvalid
+
+DAY_S = 24 * 3600
+RAY_NAMESPACE = "interview-fleet"
+
+Usd = Annotated[Decimal, Field(gt=0, le=100_000_000, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+def _usual(name: str) -> Any:
+    """A field that also goes by its usual name in the environment."""
+    return AliasChoices(f"FLEET_{name}", name)
+
+
+class FleetSettings(BaseSettings):
+    """All settings of the control plane and its ingress; frozen, picklable, repr without keys."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FLEET_",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        validate_default=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+    api_host: str = "127.0.0.1"
+    api_port: Port = 8000
+    """0 takes a free port."""
+    api_key: SecretStr | None = None
+    """Bearer key of the API. May be missing only where ``api_host`` is loopback."""
+
+    livekit_url: str = Field(
+        default="ws://127.0.0.1:7880",
+        pattern=r"^(wss?|https?)://[^\s/]+",
+        validation_alias=_usual("LIVEKIT_URL"),
+    )
+    """As agents and this control plane reach it."""
+    livekit_public_url: str | None = Field(default=None, pattern=r"^wss?://[^\s/]+")
+    """As participants' browsers reach it, where that differs."""
+    livekit_api_key: str = Field(min_length=1, validation_alias=_usual("LIVEKIT_API_KEY"))
+    livekit_api_secret: SecretStr = Field(
+        min_length=1, validation_alias=_usual("LIVEKIT_API_SECRET")
+    )
+    livekit_timeout_s: Seconds = 3.0
+    """For one call to the server's API."""
+    room_empty_timeout_s: int = Field(default=120, ge=10, le=3600)
+    """The server removes a room in which nobody ever was after this: the last line of clean-up."""
+    participant_token_ttl_s: int = Field(default=3600, ge=60, le=DAY_S)
+    agent_token_ttl_s: int = Field(default=600, ge=30, le=DAY_S)
+    """Only joining needs the token: the server renews it for those who are in the room."""
+
+    redis_url: str = Field(
+        default="redis://127.0.0.1:6379/0",
+        pattern=r"^(rediss?|unix)://\S+",
+        repr=False,
+        validation_alias=_usual("REDIS_URL"),
+    )
+    redis_namespace: str = Field(default="fleet", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    redis_timeout_s: Seconds = 1.5
+
+    ray_address: str | None = Field(default=None, validation_alias=_usual("RAY_ADDRESS"))
+    """None starts a local one."""
+    ray_namespace: str = Field(default=RAY_NAMESPACE, min_length=1)
+
+    warm_actors: int = Field(default=2, ge=0, le=10_000)
+    max_sessions: int = Field(default=200, ge=1, le=100_000)
+    max_starting_actors: int = Field(default=2, ge=1, le=1000)
+    """How many actors may be starting up at once: each costs CPU that live ones need."""
+    actor_cpus: float = Field(default=0.1, gt=0, le=16, allow_inf_nan=False)
+    """Never 0: a node with zero-CPU actors only is judged idle and removed (ray #37733)."""
+    actor_warm_timeout_s: Seconds = 60.0
+    full_retry_after_s: Seconds = 5.0
+
+    join_timeout_s: Seconds = 10.0
+    """From assignment to the agent in the room, for one attempt."""
+    dispatch_deadline_s: Seconds = 25.0
+    """For all steps and attempts of one dispatch."""
+    max_attempts: int = Field(default=2, ge=1, le=5)
+    """Actors that may be tried before a session is live."""
+    stop_grace_s: float = Field(default=2.0, ge=0, le=60, allow_inf_nan=False)
+    """Between asking a session to stop and killing its actor."""
+
+    fleet_limit_usd: Usd | None = None
+    study_limit_usd: Usd | None = None
+    """For each study that is not in ``study_limits_usd``."""
+    study_limits_usd: dict[str, Usd] = {}
+    allowance_lease_s: Seconds = 30.0
+    rates_path: Path | None = None
+    """A table of rates in place of the bundled one."""
+    model_aliases: dict[str, str] = {}
+
+    record_ttl_s: int = Field(default=30 * DAY_S, ge=60)
+    """How long an ended session stays listed. What it cost stays in the ledger."""
+    journal_ttl_s: int = Field(default=7 * DAY_S, ge=60)
+    idempotency_ttl_s: int = Field(default=DAY_S, ge=60)
+
+    log_level: str = Field(default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.api_key is None and not self.loopback_only:
+            raise _CrossFieldError("FLEET_API_KEY", "required unless FLEET_API_HOST is loopback")
+        if self.api_key is not None and len(self.api_key.get_secret_value()) < 16:
+            raise _CrossFieldError("FLEET_API_KEY", "must have at least 16 characters")
+        if self.join_timeout_s > self.dispatch_deadline_s:
+            raise _CrossFieldError(
+                "FLEET_JOIN_TIMEOUT_S", "must not exceed FLEET_DISPATCH_DEADLINE_S"
+            )
+        if self.rates_path is not None and not self.rates_path.is_file():
+            raise _CrossFieldError("FLEET_RATES_PATH", "no such file")
+        return self
+
+    @property
+    def loopback_only(self) -> bool:
+        """Whether the ingress can be reached from this machine alone."""
+        if self.api_host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.api_host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def participant_livekit_url(self) -> str:
+        """What a participant's browser is told: always a ws or wss address."""
+        return self.livekit_public_url or re.sub(r"^http", "ws", self.livekit_url)
+
+    @property
+    def fleet_limit_micro_usd(self) -> int | None:
+        return None if self.fleet_limit_usd is None else usd_to_micro(self.fleet_limit_usd)
+
+    def study_limit_micro_usd(self, study_id: str) -> int | None:
+        """None: no limit but the fleet's."""
+        limit = self.study_limits_usd.get(study_id, self.study_limit_usd)
+        return None if limit is None else usd_to_micro(limit)
+
+
+class _CrossFieldError(ValueError):
+    def __init__(self, variable: str, why: str) -> None:
+        super().__init__(f"{variable}: {why}")
+        self.variable = variable
+        self.why = why
+
+
+def load_settings(**overrides: Any) -> FleetSettings:
+    """Settings from the environment, ``overrides`` (field names) first. Raises SettingsInvalid."""
+    try:
+        return FleetSettings(**overrides)
+    except ValidationError as error:
+        raise SettingsInvalid(_problems(error)) from None
+    except SettingsError as error:
+        # Raised before validation, for a list or map that is not JSON; it quotes only the field.
+        field = re.search(r'field "(\w+)"', str(error))
+        name = variable_of(field[1]) if field else "settings"
+        raise SettingsInvalid({name: "not JSON"}) from None
+
+
+def usd_to_micro(usd: Decimal) -> int:
+    """Dollars as whole micro-dollars, rounded down: a limit is never more than was set."""
+    return int((usd * 1_000_000).to_integral_value(rounding=ROUND_DOWN))
+
+
+def variable_of(field: str) -> str:
+    """The environment variable to name in an error about ``field``."""
+    info = FleetSettings.model_fields.get(field)
+    if info is not None and isinstance(info.validation_alias, AliasChoices):
+        return str(info.validation_alias.choices[-1])
+    return f"FLEET_{field.upper()}"
+
+
+def _problems(error: ValidationError) -> dict[str, str]:
+    problems: dict[str, str] = {}
+    for part in error.errors(include_url=False, include_input=False):
+        cross = part.get("ctx", {}).get("error")
+        if isinstance(cross, _CrossFieldError):
+            problems[cross.variable] = cross.why
+            continue
+        field, *rest = (str(p) for p in part["loc"]) if part["loc"] else ("settings",)
+        usual = field.removeprefix("FLEET_") if field.isupper() else None
+        name = usual or variable_of(field)
+        problems[".".join([name, *rest])] = part["msg"]
+    return problems
