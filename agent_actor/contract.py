@@ -66,6 +66,8 @@ class EndReason(StrEnum):
     OPERATOR = "operator"
     DRAINED = "drained"
     ACTOR_LOST = "actor_lost"
+    ROOM_FAILED = "room_failed"
+    """LiveKit was not reachable, refused the token, or dropped the agent for good."""
 
 
 class Language(StrEnum):
@@ -151,8 +153,14 @@ class SessionConfig(_Model):
 
 
 def parse_strict(data: dict[str, Any]) -> SessionConfig:
-    """Read a contract at the API. Raises ContractInvalid naming every bad field."""
-    return _validate(data, extra="forbid")
+    """Read a contract at the API. Raises ContractInvalid naming every bad field.
+
+    As strict about types as the exported JSON Schema: "3600" and true are no numbers.
+    """
+    try:
+        return SessionConfig.model_validate_json(json.dumps(data), strict=True, extra="forbid")
+    except ValidationError as error:
+        raise ContractInvalid(problems_of(error)) from None
 
 
 def parse_tolerant(raw: str | bytes) -> SessionConfig:
@@ -169,7 +177,10 @@ def parse_tolerant(raw: str | bytes) -> SessionConfig:
         raise ContractInvalid([FieldProblem(field="", problem=f"not JSON: {error}")]) from None
     if not isinstance(data, dict):
         raise ContractInvalid([FieldProblem(field="", problem="must be a JSON object")])
-    return _validate(data, extra="ignore")
+    try:
+        return SessionConfig.model_validate(data, extra="ignore")
+    except ValidationError as error:
+        raise ContractInvalid(problems_of(error)) from None
 
 
 def dump_metadata(config: SessionConfig) -> str:
@@ -194,16 +205,17 @@ def json_schema() -> dict[str, Any]:
 def problems_of(error: ValidationError) -> list[FieldProblem]:
     """A pydantic error as (dotted field, message) pairs, for problem documents and logs."""
     return [
-        FieldProblem(field=".".join(str(p) for p in e["loc"]), problem=e["msg"])
+        _problem(".".join(str(p) for p in e["loc"]), e["msg"].removeprefix("Value error, "))
         for e in error.errors(include_url=False, include_input=False)
     ]
 
 
-def _validate(data: dict[str, Any], *, extra: Any) -> SessionConfig:
-    try:
-        return SessionConfig.model_validate(data, extra=extra)
-    except ValidationError as error:
-        raise ContractInvalid(problems_of(error)) from None
+def _problem(field: str, message: str) -> FieldProblem:
+    # A check over the whole contract has no location; it names its field first, "phases: …".
+    name, colon, rest = message.partition(": ")
+    if not field and colon and name in SessionConfig.model_fields:
+        return FieldProblem(field=name, problem=rest)
+    return FieldProblem(field=field, problem=message)
 
 
 def utc_iso(at: datetime) -> str:
