@@ -21,7 +21,8 @@ CEILING_DBFS = -15.0
 
 @dataclass(frozen=True, kw_only=True)
 class VadSettings:
-    """`threshold` 0 to 1; how long a silence ends a turn; how much audio before it belongs to it.
+    """`threshold` 0 to 1; how long a silence ends a turn; how much audio before it belongs to it;
+    how long speech must last to count as such.
 
     Raises ValueError when a value is out of range.
     """
@@ -29,6 +30,7 @@ class VadSettings:
     threshold: float = 0.5
     silence_duration_ms: int = 500
     prefix_padding_ms: int = 300
+    onset_ms: int = ONSET_MS
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.threshold <= 1.0:
@@ -119,12 +121,15 @@ class EnergyVad:
         self._frames += 1
         if self._start_ms is None:
             self._run = self._run + 1 if loud else 0
-            return self._open() if self._run * FRAME_MS >= ONSET_MS else None
+            return self._open() if self._heard_enough() else None
         self._voiced += loud
         self._quiet = 0 if loud else self._quiet + 1
         if self._quiet and self._quiet * FRAME_MS >= self.settings.silence_duration_ms:
             return self._close(self._start_ms)
         return None
+
+    def _heard_enough(self) -> bool:
+        return self._run > 0 and self._run * FRAME_MS >= self.settings.onset_ms
 
     def _open(self) -> SpeechStarted:
         onset_ms = self.position_ms - self._run * FRAME_MS
