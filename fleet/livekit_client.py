@@ -1,0 +1,260 @@
+"""The one wrapper around LiveKit's server API: rooms, who may do what in them, webhooks.
+
+Calls are not retried here, the caller holds the deadline; each has the client's own timeout.
+They raise LiveKitUnavailable (no answer, may be tried again) or LiveKitRefused (it said no;
+RoomNotFound where that was why).
+
+What each token allows is enforced by the server, silently: a client that does more is told
+"OK" and nobody receives anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Self
+
+import aiohttp
+from livekit import api
+from pydantic import SecretStr
+
+from fleet.errors import LiveKitRefused, LiveKitUnavailable, RoomNotFound, WebhookRejected
+from fleet.settings import FleetSettings
+
+MICROPHONE = "microphone"
+"""Lower case: the server takes "MICROPHONE" for a source that does not exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoomInfo:
+    name: str
+    sid: str
+    participants: int
+    metadata: str = field(repr=False)
+    created_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParticipantInfo:
+    """``is_agent`` by the token's kind. A dead agent stays listed for about 20 s."""
+
+    identity: str
+    sid: str
+    is_agent: bool
+    is_active: bool
+    joined_at: float
+    published_tracks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookEvent:
+    """A verified event. ``event_id`` is the same when the server delivers it again."""
+
+    event_id: str
+    event: str
+    """room_started, room_finished, participant_joined, participant_left, track_published, …"""
+    created_at: float
+    room: str | None
+    participant_identity: str | None
+    participant_is_agent: bool
+
+
+class LiveKitClient:
+    """Tokens and ``verify_webhook`` need no server and no event loop. Close with ``aclose``."""
+
+    def __init__(
+        self, *, url: str, api_key: str, api_secret: SecretStr, timeout_s: float = 3.0
+    ) -> None:
+        self._url = url
+        self._key = api_key
+        self._secret = api_secret
+        self._timeout_s = timeout_s
+        self._api: api.LiveKitAPI | None = None
+        verifier = api.TokenVerifier(api_key, api_secret.get_secret_value())
+        self._webhooks = api.WebhookReceiver(verifier)
+
+    @classmethod
+    def from_settings(cls, settings: FleetSettings) -> Self:
+        return cls(
+            url=settings.livekit_url,
+            api_key=settings.livekit_api_key,
+            api_secret=settings.livekit_api_secret,
+            timeout_s=settings.livekit_timeout_s,
+        )
+
+    async def aclose(self) -> None:
+        client, self._api = self._api, None
+        if client is not None:
+            await client.aclose()
+
+    async def ping(self) -> None:
+        """Returns if the server answers and takes our key."""
+        await self.list_rooms(names=["-"])
+
+    async def create_room(
+        self, name: str, *, metadata: str = "", empty_timeout_s: int = 120
+    ) -> RoomInfo:
+        """A room that exists already is answered as it is, its metadata untouched. The server
+        removes it if nobody came for ``empty_timeout_s``.
+        """
+        request = api.CreateRoomRequest(name=name, metadata=metadata, empty_timeout=empty_timeout_s)
+        with _calling("create_room"):
+            return _room_info(await self._rooms.create_room(request))
+
+    async def delete_room(self, name: str) -> bool:
+        """Disconnects everybody in it. False if there was none."""
+        try:
+            with _calling("delete_room"):
+                await self._rooms.delete_room(api.DeleteRoomRequest(room=name))
+        except RoomNotFound:
+            return False
+        return True
+
+    async def list_rooms(self, names: Sequence[str] = ()) -> tuple[RoomInfo, ...]:
+        """Those of ``names`` that exist; with none named, all."""
+        with _calling("list_rooms"):
+            answer = await self._rooms.list_rooms(api.ListRoomsRequest(names=names))
+        return tuple(_room_info(room) for room in answer.rooms)
+
+    async def update_metadata(self, room: str, metadata: str) -> RoomInfo:
+        request = api.UpdateRoomMetadataRequest(room=room, metadata=metadata)
+        with _calling("update_metadata"):
+            return _room_info(await self._rooms.update_room_metadata(request))
+
+    async def list_participants(self, room: str) -> tuple[ParticipantInfo, ...]:
+        """Hidden ones too. Empty for a room that does not exist."""
+        with _calling("list_participants"):
+            answer = await self._rooms.list_participants(api.ListParticipantsRequest(room=room))
+        return tuple(_participant_info(person) for person in answer.participants)
+
+    async def remove_participant(self, room: str, identity: str) -> bool:
+        """Disconnects one; a token it still holds lets it in again. False if not there."""
+        request = api.RoomParticipantIdentity(room=room, identity=identity)
+        try:
+            with _calling("remove_participant"):
+                await self._rooms.remove_participant(request)
+        except RoomNotFound:
+            return False
+        return True
+
+    def participant_token(self, *, room: str, identity: str, ttl_s: int) -> str:
+        """Publish audio as a microphone and listen; no data, no attributes, no metadata."""
+        grants = api.VideoGrants(
+            room_join=True,
+            room=room,
+            can_publish=True,
+            can_publish_sources=[MICROPHONE],
+            can_publish_data=False,
+            can_subscribe=True,
+            can_update_own_metadata=False,
+        )
+        return self._token(identity, ttl_s).with_grants(grants).to_jwt()
+
+    def agent_token(self, *, room: str, identity: str, ttl_s: int) -> str:
+        """The interviewer, of kind agent: speaks, listens, sends transcripts as data, and tells
+        its state in its own attributes.
+
+        Give a successor the identity of the agent it replaces: the server then puts the old one
+        out at once, so that one that was frozen cannot talk over it.
+        """
+        grants = api.VideoGrants(
+            room_join=True,
+            room=room,
+            can_publish=True,
+            can_publish_sources=[MICROPHONE],
+            can_publish_data=True,
+            can_subscribe=True,
+            can_update_own_metadata=True,
+        )
+        return self._token(identity, ttl_s).with_kind("agent").with_grants(grants).to_jwt()
+
+    def observer_token(self, *, room: str, identity: str, ttl_s: int) -> str:
+        """Hears everything, sends nothing, and is not seen by the others in the room."""
+        grants = api.VideoGrants(
+            room_join=True,
+            room=room,
+            can_publish=False,
+            can_publish_data=False,
+            can_subscribe=True,
+            can_update_own_metadata=False,
+            hidden=True,
+        )
+        return self._token(identity, ttl_s).with_grants(grants).to_jwt()
+
+    def verify_webhook(self, body: bytes, authorization: str | None) -> WebhookEvent:
+        """The event in ``body``, exactly as it came, if ``authorization`` (the header) is a
+        token of our key over its SHA-256. Raises WebhookRejected; says nothing about why.
+        """
+        token = (authorization or "").removeprefix("Bearer ").strip()
+        try:
+            event = self._webhooks.receive(body.decode(), token)
+        except Exception as error:  # the library raises bare Exception for a wrong hash
+            raise WebhookRejected("webhook signature does not fit") from error
+        return _webhook_event(event)
+
+    def _token(self, identity: str, ttl_s: int) -> api.AccessToken:
+        token = api.AccessToken(self._key, self._secret.get_secret_value())
+        return token.with_identity(identity).with_ttl(timedelta(seconds=ttl_s))
+
+    @property
+    def _rooms(self) -> api.room_service.RoomService:
+        if self._api is None:
+            # Here and not in the constructor: it opens a client session, which needs a loop.
+            self._api = api.LiveKitAPI(
+                self._url,
+                self._key,
+                self._secret.get_secret_value(),
+                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+                failover=False,
+            )
+        return self._api.room
+
+
+@contextmanager
+def _calling(call: str) -> Iterator[None]:
+    try:
+        yield
+    except api.ServerError as error:
+        reason = f"{error.code} ({error.status})"
+        if error.status == 404 and error.code == api.ServerErrorCode.NOT_FOUND:
+            raise RoomNotFound(call, reason) from error
+        if error.status >= 500 or error.code == api.ServerErrorCode.RESOURCE_EXHAUSTED:
+            raise LiveKitUnavailable(call, reason) from error
+        raise LiveKitRefused(call, reason) from error
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise LiveKitUnavailable(call, type(error).__name__) from error
+
+
+def _room_info(room: api.Room) -> RoomInfo:
+    return RoomInfo(
+        name=room.name,
+        sid=room.sid,
+        participants=room.num_participants,
+        metadata=room.metadata,
+        created_at=float(room.creation_time),
+    )
+
+
+def _participant_info(person: api.ParticipantInfo) -> ParticipantInfo:
+    return ParticipantInfo(
+        identity=person.identity,
+        sid=person.sid,
+        is_agent=person.kind == api.ParticipantInfo.Kind.AGENT,
+        is_active=person.state == api.ParticipantInfo.State.ACTIVE,
+        joined_at=float(person.joined_at),
+        published_tracks=len(person.tracks),
+    )
+
+
+def _webhook_event(event: api.WebhookEvent) -> WebhookEvent:
+    someone = event.HasField("participant")
+    return WebhookEvent(
+        event_id=event.id,
+        event=event.event,
+        created_at=float(event.created_at),
+        room=event.room.name or None,
+        participant_identity=event.participant.identity if someone else None,
+        participant_is_agent=someone and event.participant.kind == api.ParticipantInfo.Kind.AGENT,
+    )
