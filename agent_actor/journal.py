@@ -8,7 +8,9 @@ journal and live state and leaves the money alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -63,3 +65,41 @@ def journal_key(namespace: str, session_id: SessionId) -> str:
 
 def live_key(namespace: str, session_id: SessionId) -> str:
     return f"{namespace}:live:{session_id}"
+
+
+def erased_key(namespace: str, session_id: SessionId) -> str:
+    """A tombstone: while it stands, nothing is written to this session's journal any more."""
+    return f"{namespace}:erased:{session_id}"
+
+
+def event_to_fields(event: JournalEvent) -> dict[str, str]:
+    """As the stream holds it. What JSON does not know is written as its ``str``: an interview
+    must not fail over its journal.
+    """
+    data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":"), default=str)
+    return {
+        "kind": event.kind.value,
+        "at": repr(event.at),
+        "attempt": str(event.attempt),
+        "data": data,
+    }
+
+
+def event_from_fields(fields: Mapping[str, str]) -> JournalEvent:
+    return JournalEvent(
+        kind=EventKind(fields["kind"]),
+        at=float(fields["at"]),
+        attempt=int(fields["attempt"]),
+        data=json.loads(fields["data"]),
+    )
+
+
+def live_to_fields(live: LiveState) -> dict[str, str]:
+    """As the hash holds it: field → JSON value."""
+    return {name: json.dumps(value) for name, value in asdict(live).items()}
+
+
+def live_from_fields(fields: Mapping[str, str]) -> LiveState | None:
+    """None where a session has said nothing yet. Unknown fields are ignored."""
+    known = {n: json.loads(v) for n, v in fields.items() if n in LiveState.__dataclass_fields__}
+    return LiveState(**known) if "state" in known else None

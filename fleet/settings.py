@@ -1,9 +1,8 @@
 """What an operator may set, from the environment.
 
 Names start with ``FLEET_``; the addresses and keys of LiveKit, Redis and Ray go by their usual
-names (LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET, REDIS_URL, RAY_ADDRESS), and FLEET_ in
-front of those works too and wins. Lists and maps are JSON. Provider keys are not here: the
-workers read them for themselves.
+names (LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET, REDIS_URL, RAY_ADDRESS). Lists
+and maps are JSON. Provider keys are not here: the workers read them for themselves.
 
 ``load_settings`` is the way in: it raises one SettingsInvalid that names every bad variable.
 """
@@ -16,7 +15,7 @@ from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from fleet.errors import SettingsInvalid
@@ -27,11 +26,6 @@ RAY_NAMESPACE = "interview-fleet"
 Usd = Annotated[Decimal, Field(gt=0, le=100_000_000, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
-
-
-def _usual(name: str) -> Any:
-    """A field that also goes by its usual name in the environment."""
-    return AliasChoices(f"FLEET_{name}", name)
 
 
 class FleetSettings(BaseSettings):
@@ -56,15 +50,13 @@ class FleetSettings(BaseSettings):
     livekit_url: str = Field(
         default="ws://127.0.0.1:7880",
         pattern=r"^(wss?|https?)://[^\s/]+",
-        validation_alias=_usual("LIVEKIT_URL"),
+        validation_alias="LIVEKIT_URL",
     )
     """As agents and this control plane reach it."""
     livekit_public_url: str | None = Field(default=None, pattern=r"^wss?://[^\s/]+")
     """As participants' browsers reach it, where that differs."""
-    livekit_api_key: str = Field(min_length=1, validation_alias=_usual("LIVEKIT_API_KEY"))
-    livekit_api_secret: SecretStr = Field(
-        min_length=1, validation_alias=_usual("LIVEKIT_API_SECRET")
-    )
+    livekit_api_key: str = Field(min_length=1, validation_alias="LIVEKIT_API_KEY")
+    livekit_api_secret: SecretStr = Field(min_length=1, validation_alias="LIVEKIT_API_SECRET")
     livekit_timeout_s: Seconds = 3.0
     """For one call to the server's API."""
     room_empty_timeout_s: int = Field(default=120, ge=10, le=3600)
@@ -77,12 +69,12 @@ class FleetSettings(BaseSettings):
         default="redis://127.0.0.1:6379/0",
         pattern=r"^(rediss?|unix)://\S+",
         repr=False,
-        validation_alias=_usual("REDIS_URL"),
+        validation_alias="REDIS_URL",
     )
     redis_namespace: str = Field(default="fleet", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     redis_timeout_s: Seconds = 1.5
 
-    ray_address: str | None = Field(default=None, validation_alias=_usual("RAY_ADDRESS"))
+    ray_address: str | None = Field(default=None, validation_alias="RAY_ADDRESS")
     """None starts a local one."""
     ray_namespace: str = Field(default=RAY_NAMESPACE, min_length=1)
 
@@ -187,8 +179,8 @@ def usd_to_micro(usd: Decimal) -> int:
 def variable_of(field: str) -> str:
     """The environment variable to name in an error about ``field``."""
     info = FleetSettings.model_fields.get(field)
-    if info is not None and isinstance(info.validation_alias, AliasChoices):
-        return str(info.validation_alias.choices[-1])
+    if info is not None and isinstance(info.validation_alias, str):
+        return info.validation_alias
     return f"FLEET_{field.upper()}"
 
 
@@ -200,7 +192,6 @@ def _problems(error: ValidationError) -> dict[str, str]:
             problems[cross.variable] = cross.why
             continue
         field, *rest = (str(p) for p in part["loc"]) if part["loc"] else ("settings",)
-        usual = field.removeprefix("FLEET_") if field.isupper() else None
-        name = usual or variable_of(field)
+        name = field if field.isupper() else variable_of(field)
         problems[".".join([name, *rest])] = part["msg"]
     return problems
