@@ -118,6 +118,7 @@ class Interviewer:
         self._greeted = False
         self._advanced = False
         self._ended = False
+        self._before = self._state()
 
     def user_turn(self, speech_ms: int) -> None:
         """Count a turn of the user, unless it was too short to mean anything."""
@@ -126,6 +127,7 @@ class Interviewer:
 
     def reply(self, prompt: Prompt) -> Reply:
         """Decide the next response and advance the script's state."""
+        self._before = self._state()
         if not self.script.disobey:
             told = self._told_to_end(prompt) or self._demanded_tool(prompt)
             if told is not None:
@@ -133,6 +135,17 @@ class Interviewer:
             if self._due(prompt):
                 return self._call(ReplyKind.TOOL_CALL, ADVANCE_TOOL, prompt)
         return self._conversation()
+
+    def take_back(self, reply: Reply) -> None:
+        """Undo the tool call of the latest `reply`: it was cut off before the call went out."""
+        if reply.tool is None:
+            return
+        since = self.turns_in_phase if reply.tool.name == ADVANCE_TOOL else 0
+        self.phase, turns, self._greeted, self._advanced, self._ended = self._before
+        self.turns_in_phase = turns + since
+
+    def _state(self) -> tuple[int, int, bool, bool, bool]:
+        return (self.phase, self.turns_in_phase, self._greeted, self._advanced, self._ended)
 
     def _told_to_end(self, prompt: Prompt) -> Reply | None:
         texts = (prompt.instructions, prompt.response_instructions)

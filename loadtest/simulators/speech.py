@@ -147,10 +147,19 @@ class SpeechLibrary:
         self._take_count, self._take_ms = takes, take_ms
         self._takes: dict[int, bytes] = {}
 
+    def warm(self) -> None:
+        """Make all takes now."""
+        for index in range(self._take_count):
+            self._take(index)
+
+    def take_index(self, choice: int) -> int:
+        """Which take `choice` means: equal ones sound equal."""
+        return choice % self._take_count
+
     def clip(self, *, choice: int, duration_ms: int) -> bytes:
         """`duration_ms` of speech; `choice` picks the take, any integer will do."""
         wanted = duration_ms * self.sample_rate // 1000 * BYTES_PER_SAMPLE
-        take = self._take(choice % self._take_count)
+        take = self._take(self.take_index(choice))
         repeats = -(-wanted // len(take)) if wanted else 0
         return (take * repeats)[:wanted] if repeats > 1 else take[:wanted]
 

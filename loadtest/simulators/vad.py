@@ -90,6 +90,11 @@ class EnergyVad:
         """Whether a turn is open."""
         return self._start_ms is not None
 
+    @property
+    def voiced_ms(self) -> int:
+        """Loud part of the open turn, 0 without one."""
+        return self._voiced * FRAME_MS
+
     def configure(self, settings: VadSettings) -> None:
         """Use `settings` from the next frame on; an open turn stays open."""
         self.settings = settings
