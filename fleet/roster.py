@@ -1,0 +1,386 @@
+"""Who is warm, reserved, live, starting or dying, and which session holds a permit for whom.
+
+Pure: every method takes ``now`` (seconds of any steady clock), changes the books at once and
+returns what is left to do as commands. Whoever owns the roster executes them in order.
+
+* A **permit** is held for every admitted session, from before it is accepted until it is over.
+  There are never more than ``max_sessions`` of them, those of waiting sessions included.
+* An actor serves one session. Once a session has begun on it, it is never handed out again.
+* A session that finds no warm actor, though there are slots, waits its turn: first come, first
+  served, up to its deadline. Sessions that lost an actor go before those that had none yet.
+* A reservation that nobody begins within its lease is taken back; the actor, unused, is warm
+  again. Beginning it afterwards is refused, so the actor is never given away twice.
+
+Every operation on a session may be repeated without doing more than once would.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from agent_actor.contract import ActorId, SessionId
+from autoscaler.policy import PoolCounts, decide
+from fleet.roster_model import (
+    ActorState,
+    ActorView,
+    Answer,
+    Command,
+    Grant,
+    KillActor,
+    RosterLimits,
+    RosterSnapshot,
+    StartActor,
+    TurnAway,
+    Wait,
+    Why,
+)
+
+_LEARNING_RATE = 0.3
+"""Weight of the newest start in the expectation of the next."""
+
+
+@dataclass(kw_only=True)
+class _Actor:
+    actor_id: ActorId
+    state: ActorState
+    since: float
+    session_id: SessionId | None = None
+
+
+@dataclass(kw_only=True)
+class _Permit:
+    session_id: SessionId
+    actor_id: ActorId | None = None
+    """None while it waits for one."""
+    until: float
+    """While waiting: the deadline. While reserved: the end of the lease."""
+    estimate_s: float = 0.0
+
+
+class Roster:
+    """``prefix`` makes this roster's actor ids its own: two rosters must never share one."""
+
+    def __init__(self, limits: RosterLimits, *, prefix: str) -> None:
+        self._limits = limits
+        self._prefix = prefix
+        self._actors: dict[ActorId, _Actor] = {}
+        self._permits: dict[SessionId, _Permit] = {}
+        self._queue: list[SessionId] = []
+        self._counted: Counter[str] = Counter()
+        self._turned_away: Counter[str] = Counter()
+        self._expected_warm_s = limits.expected_warm_s
+        self._failed_in_row = 0
+        self._next_start_at: float | None = None
+        self._draining = False
+        self._last_number = 0
+
+    # Sessions
+
+    def reserve(self, session_id: SessionId, now: float, wait_s: float) -> Answer:
+        """A permit and, if one is warm, an actor. ``wait_s`` is how long the session may wait."""
+        held = self._permits.get(session_id)
+        if held is not None:
+            return self._answer_again(held)
+        if self._draining:
+            return self._turn_away(session_id, Why.DRAINING, self._limits.full_retry_after_s)
+        if len(self._permits) >= self._limits.max_sessions:
+            return self._turn_away(session_id, Why.SLOTS, self._limits.full_retry_after_s)
+        actor = self._first_warm()
+        if actor is not None:
+            return self._give(_Permit(session_id=session_id, until=0.0), actor, now)
+        if len(self._queue) >= self._limits.queue_limit:
+            retry_after_s = max(1.0, self._estimate_s(len(self._queue), now))
+            return self._turn_away(session_id, Why.QUEUE, retry_after_s)
+        return self._enqueue(session_id, now, wait_s, place=len(self._queue))
+
+    def reassign(self, session_id: SessionId, now: float, wait_s: float) -> list[Command | Wait]:
+        """Another actor for a session whose own failed. Its permit stays, its actor goes.
+
+        A session without a permit (a restarted roster knows none) is treated as a new one.
+        """
+        held = self._permits.pop(session_id, None)
+        if held is None:
+            return [self.reserve(session_id, now, wait_s)]
+        if held.actor_id is None:
+            self._permits[session_id] = held
+            return [self._answer_again(held)]
+        commands: list[Command | Wait] = [*self._dismiss(held.actor_id, now)]
+        actor = self._first_warm()
+        if actor is not None:
+            return [*commands, self._give(_Permit(session_id=session_id, until=0.0), actor, now)]
+        return [*commands, self._enqueue(session_id, now, wait_s, place=0)]
+
+    def begin(self, session_id: SessionId, now: float) -> ActorId | None:
+        """The session takes its actor: from now on the actor is its own. None: no such
+        reservation (any more), nothing may be run on the actor."""
+        held = self._permits.get(session_id)
+        actor = self._actors.get(held.actor_id) if held and held.actor_id else None
+        if actor is None or actor.state not in (ActorState.RESERVED, ActorState.LIVE):
+            return None
+        self._move(actor, ActorState.LIVE, now)
+        return actor.actor_id
+
+    def release(self, session_id: SessionId, now: float) -> list[Command]:
+        """The session is over, or was never begun: its permit is free.
+
+        An actor that it began on goes; one that it only reserved is warm again.
+        """
+        held = self._permits.pop(session_id, None)
+        if held is None:
+            return []
+        if held.actor_id is None:
+            self._queue.remove(session_id)
+            return [self._turn_away(session_id, Why.GIVEN_UP, 0.0)]
+        actor = self._actors.get(held.actor_id)
+        if actor is not None and actor.state is ActorState.RESERVED:
+            return self._make_warm(actor, now)
+        return self._dismiss(held.actor_id, now)
+
+    # Actors
+
+    def actor_warm(self, actor_id: ActorId, now: float) -> list[Command]:
+        """A starting actor is ready: for the session that has waited longest, or for the pool."""
+        actor = self._actors.get(actor_id)
+        if actor is None or actor.state is not ActorState.STARTING:
+            return []
+        self._expected_warm_s += _LEARNING_RATE * ((now - actor.since) - self._expected_warm_s)
+        self._failed_in_row, self._next_start_at = 0, None
+        return self._make_warm(actor, now)
+
+    def start_failed(self, actor_id: ActorId, now: float) -> list[Command]:
+        """A starting actor failed or took too long. The next start waits a while."""
+        actor = self._actors.get(actor_id)
+        if actor is None or actor.state is not ActorState.STARTING:
+            return []
+        self._counted["start_failures"] += 1
+        pause_s = self._limits.start_backoff_s * 2 ** min(self._failed_in_row, 16)
+        self._next_start_at = now + min(pause_s, self._limits.max_start_backoff_s)
+        self._failed_in_row += 1
+        return self._dismiss(actor_id, now)
+
+    def actor_lost(self, actor_id: ActorId, now: float) -> list[Command]:
+        """Someone found this actor dead. A session that only reserved it is given another;
+        one that had begun keeps its permit, for its supervisor to reassign or release."""
+        actor = self._actors.get(actor_id)
+        if actor is None or actor.state is ActorState.DYING:
+            return []
+        if actor.state is ActorState.STARTING:
+            return self.start_failed(actor_id, now)
+        self._counted["lost"] += 1
+        session_id, state = actor.session_id, actor.state
+        commands: list[Command] = self._dismiss(actor_id, now)
+        if state is not ActorState.RESERVED or session_id is None:
+            return commands
+        warm = self._first_warm()
+        permit = self._permits[session_id]
+        if warm is not None:
+            return [*commands, self._give(permit, warm, now)]
+        permit.actor_id = None
+        self._queue.insert(0, session_id)
+        return commands
+
+    def actor_gone(self, actor_id: ActorId) -> None:
+        """A killed actor's slot is free again."""
+        actor = self._actors.get(actor_id)
+        if actor is not None and actor.state is ActorState.DYING:
+            del self._actors[actor_id]
+
+    def adopt(self, actor_id: ActorId, session_id: SessionId | None, now: float) -> None:
+        """Take an actor into the books that an earlier roster started: live with its session,
+        or (None) starting until it says that it is warm."""
+        if actor_id in self._actors:
+            return
+        state = ActorState.STARTING if session_id is None else ActorState.LIVE
+        self._actors[actor_id] = _Actor(
+            actor_id=actor_id, state=state, since=now, session_id=session_id
+        )
+        if session_id is not None:
+            self._permits[session_id] = _Permit(session_id=session_id, actor_id=actor_id, until=now)
+
+    # Time
+
+    def tick(self, now: float) -> list[Command]:
+        """Everything that is due by ``now``: leases, deadlines, starts, surplus actors."""
+        return [*self._expire_leases(now), *self._expire_waiters(now), *self._balance(now)]
+
+    def next_due(self, now: float) -> float | None:
+        """When to tick next if nothing else happens before; None: no need to."""
+        times = [p.until for p in self._permits.values() if self._has_deadline(p)]
+        if self._next_start_at is not None and self._next_start_at > now:
+            times.append(self._next_start_at)
+        return min(times, default=None)
+
+    def drain(self, on: bool) -> None:
+        """Refuse new sessions (or take them again). Those that wait already may still start."""
+        self._draining = on
+
+    def dismiss_all(self, now: float) -> list[Command]:
+        """The end: no permits, nobody waits, every actor goes. New sessions are refused."""
+        self._draining = True
+        queue, self._queue = self._queue, []
+        self._permits.clear()
+        turned_away: list[Command] = [
+            self._turn_away(s, Why.DRAINING, self._limits.full_retry_after_s) for s in queue
+        ]
+        ids = [a.actor_id for a in self._actors.values() if a.state is not ActorState.DYING]
+        return [*turned_away, *(c for i in ids for c in self._dismiss(i, now))]
+
+    # Views
+
+    def count(self, state: ActorState) -> int:
+        return sum(1 for a in self._actors.values() if a.state is state)
+
+    def warm_actors(self) -> list[ActorId]:
+        return [a.actor_id for a in self._actors.values() if a.state is ActorState.WARM]
+
+    def state_of(self, actor_id: ActorId) -> ActorState | None:
+        actor = self._actors.get(actor_id)
+        return actor.state if actor else None
+
+    def snapshot(self, now: float) -> RosterSnapshot:
+        return RosterSnapshot(
+            starting=self.count(ActorState.STARTING),
+            warm=self.count(ActorState.WARM),
+            reserved=self.count(ActorState.RESERVED),
+            live=self.count(ActorState.LIVE),
+            dying=self.count(ActorState.DYING),
+            waiting=len(self._queue),
+            permits=len(self._permits),
+            max_sessions=self._limits.max_sessions,
+            warm_target=self._limits.warm_target,
+            draining=self._draining,
+            expected_warm_s=self._expected_warm_s,
+            granted_total=self._counted["granted"],
+            waited_total=self._counted["waited"],
+            turned_away_total=dict(self._turned_away),
+            started_total=self._counted["started"],
+            start_failures_total=self._counted["start_failures"],
+            lost_total=self._counted["lost"],
+            leases_expired_total=self._counted["leases_expired"],
+            actors=tuple(self._views(now)),
+        )
+
+    # Inside
+
+    def _views(self, now: float) -> Iterable[ActorView]:
+        for actor in self._actors.values():
+            yield ActorView(
+                actor_id=actor.actor_id,
+                state=actor.state,
+                session_id=actor.session_id,
+                since_s=now - actor.since,
+            )
+
+    def _answer_again(self, held: _Permit) -> Grant | Wait:
+        if held.actor_id is not None:
+            return Grant(session_id=held.session_id, actor_id=held.actor_id)
+        return Wait(session_id=held.session_id, estimate_s=held.estimate_s, until=held.until)
+
+    def _turn_away(self, session_id: SessionId, why: Why, retry_after_s: float) -> TurnAway:
+        self._turned_away[why] += 1
+        return TurnAway(session_id=session_id, why=why, retry_after_s=retry_after_s)
+
+    def _give(self, permit: _Permit, actor: _Actor, now: float) -> Grant:
+        permit.actor_id, permit.until = actor.actor_id, now + self._limits.lease_s
+        self._permits[permit.session_id] = permit
+        actor.session_id = permit.session_id
+        self._move(actor, ActorState.RESERVED, now)
+        self._counted["granted"] += 1
+        return Grant(session_id=permit.session_id, actor_id=actor.actor_id)
+
+    def _enqueue(self, session_id: SessionId, now: float, wait_s: float, place: int) -> Answer:
+        estimate_s = self._estimate_s(place, now)
+        if estimate_s > wait_s:
+            return self._turn_away(session_id, Why.WAIT, max(1.0, estimate_s - wait_s))
+        permit = _Permit(session_id=session_id, until=now + wait_s, estimate_s=estimate_s)
+        self._permits[session_id] = permit
+        self._queue.insert(place, session_id)
+        self._counted["waited"] += 1
+        return Wait(session_id=session_id, estimate_s=estimate_s, until=permit.until)
+
+    def _estimate_s(self, place: int, now: float) -> float:
+        """How long until the session at ``place`` of the queue gets an actor: starts run side by
+        side, ``max_starting`` at a time, and those after them begin as the earlier ones end."""
+        ends = sorted(
+            max(0.0, a.since + self._expected_warm_s - now)
+            for a in self._actors.values()
+            if a.state is ActorState.STARTING
+        )
+        if place < len(ends):
+            return ends[place]
+        behind = place - len(ends)
+        lanes = self._limits.max_starting
+        lead_s = max(0.0, (self._next_start_at or now) - now)
+        ready_lanes = [0.0] * max(0, lanes - len(ends)) + ends[:lanes]
+        first_s = max(lead_s, ready_lanes[behind % lanes])
+        return first_s + self._expected_warm_s * (1 + behind // lanes)
+
+    def _first_warm(self) -> _Actor | None:
+        return next((a for a in self._actors.values() if a.state is ActorState.WARM), None)
+
+    def _make_warm(self, actor: _Actor, now: float) -> list[Command]:
+        actor.session_id = None
+        self._move(actor, ActorState.WARM, now)
+        if not self._queue:
+            return []
+        return [self._give(self._permits[self._queue.pop(0)], actor, now)]
+
+    def _dismiss(self, actor_id: ActorId, now: float) -> list[Command]:
+        actor = self._actors.get(actor_id)
+        if actor is None or actor.state is ActorState.DYING:
+            return []
+        self._move(actor, ActorState.DYING, now)
+        return [KillActor(actor_id=actor_id)]
+
+    def _move(self, actor: _Actor, state: ActorState, now: float) -> None:
+        if actor.state is not state:
+            actor.state, actor.since = state, now
+
+    def _has_deadline(self, permit: _Permit) -> bool:
+        if permit.actor_id is None:
+            return True
+        return self.state_of(permit.actor_id) is ActorState.RESERVED
+
+    def _expire_leases(self, now: float) -> list[Command]:
+        expired = [
+            p.session_id
+            for p in self._permits.values()
+            if p.actor_id and p.until <= now and self._has_deadline(p)
+        ]
+        self._counted["leases_expired"] += len(expired)
+        return [command for s in expired for command in self.release(s, now)]
+
+    def _expire_waiters(self, now: float) -> list[Command]:
+        late = [s for s in self._queue if self._permits[s].until <= now]
+        for session_id in late:
+            self._queue.remove(session_id)
+            del self._permits[session_id]
+        retry_s = max(1.0, self._estimate_s(len(self._queue), now))
+        return [self._turn_away(s, Why.WAIT, retry_s) for s in late]
+
+    def _balance(self, now: float) -> list[Command]:
+        counts = PoolCounts(
+            warm=self.count(ActorState.WARM),
+            starting=self.count(ActorState.STARTING),
+            busy=self.count(ActorState.RESERVED) + self.count(ActorState.LIVE),
+            dying=self.count(ActorState.DYING),
+            waiting=len(self._queue),
+        )
+        decision = decide(counts, self._limits.bounds())
+        if decision.retire:
+            surplus = self.warm_actors()[: decision.retire]
+            return [command for i in surplus for command in self._dismiss(i, now)]
+        if self._next_start_at is not None and now < self._next_start_at:
+            return []
+        if self._draining and not self._queue:
+            return []
+        return [self._start(now) for _ in range(decision.start)]
+
+    def _start(self, now: float) -> StartActor:
+        self._last_number += 1
+        actor_id = ActorId(f"{self._prefix}-{self._last_number}")
+        self._actors[actor_id] = _Actor(actor_id=actor_id, state=ActorState.STARTING, since=now)
+        self._counted["started"] += 1
+        return StartActor(actor_id=actor_id)

@@ -1,0 +1,129 @@
+"""The words of the roster: actor states, its limits, what it answers and commands, its snapshot.
+
+Frozen, picklable, plain data: they cross Ray actors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agent_actor.contract import ActorId, SessionId
+from autoscaler.policy import PoolBounds
+
+
+class ActorState(StrEnum):
+    STARTING = "starting"
+    WARM = "warm"
+    RESERVED = "reserved"
+    LIVE = "live"
+    DYING = "dying"
+
+
+class Why(StrEnum):
+    """Why a session was turned away."""
+
+    DRAINING = "draining"
+    SLOTS = "slots"
+    QUEUE = "queue"
+    WAIT = "wait"
+    GIVEN_UP = "given_up"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RosterLimits:
+    warm_target: int
+    max_sessions: int
+    max_starting: int
+    queue_limit: int
+    """Sessions that may wait for an actor at once."""
+    lease_s: float
+    """How long a reservation holds before the session begins on its actor."""
+    expected_warm_s: float
+    """How long an actor takes to get warm, until the first ones have shown it."""
+    full_retry_after_s: float
+    """What a session is told when every slot is taken: nobody knows when an interview ends."""
+    start_backoff_s: float = 1.0
+    """Pause after a failed start; doubles with each further failure."""
+    max_start_backoff_s: float = 30.0
+
+    def bounds(self) -> PoolBounds:
+        return PoolBounds(
+            warm_target=self.warm_target, slots=self.max_sessions, max_starting=self.max_starting
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartActor:
+    actor_id: ActorId
+
+
+@dataclass(frozen=True, kw_only=True)
+class KillActor:
+    """End this actor, then tell ``actor_gone``."""
+
+    actor_id: ActorId
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """The session's actor. Also given again to a session that asks twice."""
+
+    session_id: SessionId
+    actor_id: ActorId
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """The session is in the queue. An answer follows by ``until`` at the latest."""
+
+    session_id: SessionId
+    estimate_s: float
+    until: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnAway:
+    """The session holds no permit (any more)."""
+
+    session_id: SessionId
+    why: Why
+    retry_after_s: float
+
+
+Answer = Grant | Wait | TurnAway
+Command = StartActor | KillActor | Grant | TurnAway
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorView:
+    actor_id: ActorId
+    state: ActorState
+    session_id: SessionId | None
+    since_s: float
+    """How long it has been in this state."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RosterSnapshot:
+    """The books at one moment. ``*_total`` count since this roster began."""
+
+    starting: int
+    warm: int
+    reserved: int
+    live: int
+    dying: int
+    waiting: int
+    permits: int
+    max_sessions: int
+    warm_target: int
+    draining: bool
+    expected_warm_s: float
+    granted_total: int
+    waited_total: int
+    turned_away_total: dict[str, int]
+    started_total: int
+    start_failures_total: int
+    lost_total: int
+    leases_expired_total: int
+    actors: tuple[ActorView, ...]

@@ -1,0 +1,478 @@
+import pickle
+from dataclasses import replace
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from agent_actor.contract import ActorId, SessionId
+from fleet.roster import Roster
+from fleet.roster_model import (
+    ActorState,
+    Grant,
+    KillActor,
+    RosterLimits,
+    StartActor,
+    TurnAway,
+    Wait,
+    Why,
+)
+
+LIMITS = RosterLimits(
+    warm_target=2,
+    max_sessions=4,
+    max_starting=2,
+    queue_limit=2,
+    lease_s=30.0,
+    expected_warm_s=4.0,
+    full_retry_after_s=5.0,
+)
+A, B, C, D, E = (SessionId(s) for s in "abcde")
+
+
+def roster(**changes) -> Roster:
+    return Roster(replace(LIMITS, **changes), prefix="t")
+
+
+def warm_roster(now: float = 0.0, **changes) -> Roster:
+    """As many warm actors as the target says."""
+    books = roster(**changes)
+    while started := [c for c in books.tick(now) if isinstance(c, StartActor)]:
+        for command in started:
+            books.actor_warm(command.actor_id, now)
+    return books
+
+
+def actor_of(answer) -> ActorId:
+    assert isinstance(answer, Grant), answer
+    return answer.actor_id
+
+
+class TestReserving:
+    def test_two_sessions_get_two_actors(self):
+        books = warm_roster()
+        assert actor_of(books.reserve(A, 0, 10)) != actor_of(books.reserve(B, 0, 10))
+
+    def test_asking_twice_gives_the_same_actor(self):
+        books = warm_roster()
+        assert books.reserve(A, 0, 10) == books.reserve(A, 1, 10)
+        assert books.snapshot(1).reserved == 1
+
+    def test_a_used_actor_is_replaced(self):
+        books = warm_roster()
+        books.reserve(A, 0, 10)
+        assert [type(c) for c in books.tick(0)] == [StartActor]
+
+    def test_an_actor_is_never_used_again(self):
+        books = warm_roster()
+        used = actor_of(books.reserve(A, 0, 10))
+        books.begin(A, 0)
+        assert books.release(A, 1) == [KillActor(actor_id=used)]
+        books.actor_gone(used)
+        assert used not in books.warm_actors()
+        assert actor_of(books.reserve(B, 1, 10)) != used
+
+    def test_an_actor_that_was_only_reserved_is_warm_again(self):
+        books = warm_roster()
+        reserved = actor_of(books.reserve(A, 0, 10))
+        assert books.release(A, 1) == []
+        assert reserved in books.warm_actors()
+
+    def test_beginning_without_a_reservation_gives_no_actor(self):
+        books = warm_roster()
+        assert books.begin(A, 0) is None
+
+    def test_beginning_twice_is_beginning_once(self):
+        books = warm_roster()
+        actor = actor_of(books.reserve(A, 0, 10))
+        assert books.begin(A, 0) == books.begin(A, 1) == actor
+
+    def test_releasing_twice_is_releasing_once(self):
+        books = warm_roster()
+        books.reserve(A, 0, 10)
+        books.begin(A, 0)
+        assert len(books.release(A, 1)) == 1
+        assert books.release(A, 1) == []
+
+
+class TestFull:
+    def test_no_slot_left(self):
+        books = warm_roster(warm_target=4)
+        for session in (A, B, C, D):
+            actor_of(books.reserve(session, 0, 10))
+        assert books.reserve(E, 0, 10) == TurnAway(
+            session_id=E, why=Why.SLOTS, retry_after_s=LIMITS.full_retry_after_s
+        )
+
+    def test_a_released_slot_is_free(self):
+        books = warm_roster(warm_target=4)
+        for session in (A, B, C, D):
+            books.reserve(session, 0, 10)
+        books.release(A, 0)
+        actor_of(books.reserve(E, 0, 10))
+
+    def test_waiting_sessions_take_slots_too(self):
+        books = warm_roster(warm_target=2, max_sessions=3)
+        for session in (A, B):
+            actor_of(books.reserve(session, 0, 10))
+        assert isinstance(books.reserve(C, 0, 10), Wait)
+        answer = books.reserve(D, 0, 10)
+        assert isinstance(answer, TurnAway)
+        assert answer.why is Why.SLOTS
+
+    def test_a_full_queue_names_the_wait_it_would_have_been(self):
+        books = roster()
+        assert isinstance(books.reserve(A, 0, 10), Wait)
+        assert isinstance(books.reserve(B, 0, 10), Wait)
+        # Two lanes: the third in line is served by the second round of starts.
+        assert books.reserve(C, 0, 100) == TurnAway(session_id=C, why=Why.QUEUE, retry_after_s=8.0)
+
+    def test_a_wait_beyond_the_deadline_is_refused_at_once(self):
+        books = roster()
+        assert books.reserve(A, 0, wait_s=3) == TurnAway(
+            session_id=A, why=Why.WAIT, retry_after_s=1.0
+        )
+        assert books.snapshot(0).permits == 0
+
+    def test_draining_refuses_new_sessions_and_keeps_the_old(self):
+        books = warm_roster()
+        held = books.reserve(A, 0, 10)
+        books.drain(True)
+        assert books.reserve(A, 0, 10) == held
+        answer = books.reserve(B, 0, 10)
+        assert isinstance(answer, TurnAway)
+        assert answer.why is Why.DRAINING
+        books.drain(False)
+        actor_of(books.reserve(B, 0, 10))
+
+
+class TestWaiting:
+    def test_a_session_in_the_queue_gets_the_next_warm_actor(self):
+        books = roster()
+        wait = books.reserve(A, 0, 10)
+        assert wait == Wait(session_id=A, estimate_s=4.0, until=10.0)
+        first = books.tick(0)[0]
+        assert isinstance(first, StartActor)
+        assert books.actor_warm(first.actor_id, 3) == [Grant(session_id=A, actor_id=first.actor_id)]
+
+    def test_first_come_first_served(self):
+        books = roster()
+        books.reserve(A, 0, 10)
+        books.reserve(B, 1, 10)
+        one, two = (c.actor_id for c in books.tick(1))
+        assert books.actor_warm(two, 3) == [Grant(session_id=A, actor_id=two)]
+        assert books.actor_warm(one, 4) == [Grant(session_id=B, actor_id=one)]
+
+    def test_the_deadline_turns_away(self):
+        books = roster()
+        books.reserve(A, 0, 10)
+        assert books.next_due(0) == 10
+        assert not any(isinstance(c, TurnAway) for c in books.tick(9.9))
+        turned_away = [c for c in books.tick(10) if isinstance(c, TurnAway)]
+        assert [(c.session_id, c.why) for c in turned_away] == [(A, Why.WAIT)]
+        assert books.snapshot(10).permits == 0
+
+    def test_giving_up_leaves_the_queue(self):
+        books = roster()
+        books.reserve(A, 0, 10)
+        books.reserve(B, 0, 10)
+        (answer,) = books.release(A, 1)
+        assert isinstance(answer, TurnAway)
+        assert answer.why is Why.GIVEN_UP
+        start = books.tick(1)[0]
+        assert isinstance(start, StartActor)
+        assert books.actor_warm(start.actor_id, 2) == [Grant(session_id=B, actor_id=start.actor_id)]
+
+    def test_the_estimate_learns_from_starts(self):
+        books = roster()
+        start = books.tick(0)[0]
+        assert isinstance(start, StartActor)
+        books.actor_warm(start.actor_id, 14)
+        assert books.snapshot(14).expected_warm_s == 7.0
+
+    def test_the_estimate_counts_what_is_already_starting(self):
+        books = roster()
+        books.tick(0)
+        answer = books.reserve(A, 3, 10)
+        assert isinstance(answer, Wait)
+        assert answer.estimate_s == 1.0
+
+    def test_a_draining_roster_still_serves_its_queue(self):
+        books = roster(warm_target=0)
+        books.reserve(A, 0, 10)
+        books.drain(True)
+        (start,) = books.tick(0)
+        assert isinstance(start, StartActor)
+        assert books.actor_warm(start.actor_id, 1) == [Grant(session_id=A, actor_id=start.actor_id)]
+
+
+class TestLeases:
+    def test_a_reservation_nobody_begins_is_taken_back(self):
+        books = warm_roster()
+        actor = actor_of(books.reserve(A, 0, 10))
+        assert books.next_due(0) == 30
+        books.tick(30)
+        assert books.begin(A, 30) is None
+        assert books.state_of(actor) in (ActorState.WARM, ActorState.DYING)
+        assert books.snapshot(30).leases_expired_total == 1
+
+    def test_a_begun_session_has_no_lease(self):
+        books = warm_roster()
+        actor = actor_of(books.reserve(A, 0, 10))
+        books.begin(A, 1)
+        assert books.next_due(1) is None
+        books.tick(10_000)
+        assert books.state_of(actor) is ActorState.LIVE
+
+
+class TestFailures:
+    def test_a_failed_start_is_tried_again_after_a_pause_that_doubles(self):
+        books = roster(warm_target=1, max_starting=1)
+        now, pauses = 0.0, []
+        for _ in range(4):
+            (start,) = books.tick(now)
+            assert isinstance(start, StartActor)
+            assert books.start_failed(start.actor_id, now) == [KillActor(actor_id=start.actor_id)]
+            books.actor_gone(start.actor_id)
+            assert books.tick(now) == []
+            due = books.next_due(now)
+            assert due is not None
+            pauses.append(due - now)
+            now = due
+        assert pauses == [1, 2, 4, 8]
+
+    def test_a_success_ends_the_pause(self):
+        books = roster(warm_target=1, max_starting=1)
+        (start,) = books.tick(0)
+        assert isinstance(start, StartActor)
+        books.start_failed(start.actor_id, 0)
+        books.actor_gone(start.actor_id)
+        (start,) = books.tick(1)
+        assert isinstance(start, StartActor)
+        books.actor_warm(start.actor_id, 2)
+        books.reserve(A, 2, 10)
+        assert [type(c) for c in books.tick(2)] == [StartActor]
+
+    def test_a_lost_warm_actor_is_replaced(self):
+        books = warm_roster()
+        gone = books.warm_actors()[0]
+        assert books.actor_lost(gone, 1) == [KillActor(actor_id=gone)]
+        books.actor_gone(gone)
+        assert [type(c) for c in books.tick(1)] == [StartActor]
+        assert books.snapshot(1).lost_total == 1
+
+    def test_a_session_whose_reserved_actor_is_lost_gets_another(self):
+        books = warm_roster()
+        gone = actor_of(books.reserve(A, 0, 10))
+        kill, grant = books.actor_lost(gone, 1)
+        assert kill == KillActor(actor_id=gone)
+        assert actor_of(grant) != gone
+
+    def test_it_waits_before_all_others_if_none_is_warm(self):
+        books = warm_roster(warm_target=1)
+        gone = actor_of(books.reserve(A, 0, 10))
+        assert isinstance(books.reserve(B, 0, 10), Wait)
+        books.actor_lost(gone, 1)
+        books.actor_gone(gone)
+        start = books.tick(1)[0]
+        assert isinstance(start, StartActor)
+        assert books.actor_warm(start.actor_id, 2) == [Grant(session_id=A, actor_id=start.actor_id)]
+
+    def test_reassigning_gives_another_actor_and_ends_the_first(self):
+        books = warm_roster()
+        first = actor_of(books.reserve(A, 0, 10))
+        books.begin(A, 0)
+        kill, grant = books.reassign(A, 1, 10)
+        assert kill == KillActor(actor_id=first)
+        assert actor_of(grant) != first
+        assert books.snapshot(1).permits == 1
+        assert books.begin(A, 1) == actor_of(grant)
+
+    def test_reassigning_waits_at_the_head_of_a_full_queue(self):
+        books = warm_roster(warm_target=1)
+        first = actor_of(books.reserve(A, 0, 10))
+        books.begin(A, 0)
+        books.reserve(B, 0, 10)
+        books.reserve(C, 0, 10)
+        kill, wait = books.reassign(A, 1, 10)
+        assert isinstance(kill, KillActor)
+        assert isinstance(wait, Wait)
+        books.actor_gone(first)
+        start = books.tick(1)[0]
+        assert isinstance(start, StartActor)
+        assert books.actor_warm(start.actor_id, 2) == [Grant(session_id=A, actor_id=start.actor_id)]
+
+    def test_a_restarted_roster_takes_a_reassignment_as_a_new_session(self):
+        books = warm_roster()
+        (grant,) = books.reassign(A, 0, 10)
+        assert actor_of(grant) in {v.actor_id for v in books.snapshot(0).actors}
+
+    def test_losing_an_actor_during_its_session_keeps_the_permit(self):
+        books = warm_roster()
+        actor = actor_of(books.reserve(A, 0, 10))
+        books.begin(A, 0)
+        assert books.actor_lost(actor, 1) == [KillActor(actor_id=actor)]
+        books.actor_gone(actor)
+        assert books.snapshot(1).permits == 1
+        assert books.begin(A, 1) is None
+        assert books.release(A, 2) == []
+        assert books.snapshot(2).permits == 0
+
+
+class TestAdoption:
+    def test_a_live_actor_keeps_its_session(self):
+        books = roster()
+        books.adopt(ActorId("old-1"), A, 0)
+        assert books.begin(A, 0) == "old-1"
+        assert books.release(A, 1) == [KillActor(actor_id=ActorId("old-1"))]
+
+    def test_an_idle_actor_is_starting_until_it_says_it_is_warm(self):
+        books = roster(warm_target=1)
+        books.adopt(ActorId("old-1"), None, 0)
+        assert books.tick(0) == []
+        books.actor_warm(ActorId("old-1"), 1)
+        assert books.warm_actors() == ["old-1"]
+
+
+class TestEnd:
+    def test_nothing_is_left(self):
+        books = warm_roster()
+        books.reserve(A, 0, 10)
+        books.begin(A, 0)
+        books.reserve(B, 0, 10)
+        assert isinstance(books.reserve(C, 0, 10), Wait)
+        commands = books.dismiss_all(1)
+        for command in commands:
+            if isinstance(command, KillActor):
+                books.actor_gone(command.actor_id)
+        assert [c.session_id for c in commands if isinstance(c, TurnAway)] == [C]
+        after = books.snapshot(1)
+        assert (after.actors, after.permits, after.waiting) == ((), 0, 0)
+        assert books.tick(100) == []
+
+    def test_a_snapshot_pickles(self):
+        books = warm_roster()
+        books.reserve(A, 0, 10)
+        snapshot = books.snapshot(1.0)
+        assert pickle.loads(pickle.dumps(snapshot)) == snapshot
+
+
+class Burst(RuleBasedStateMachine):
+    """Sessions, starts, losses and time in any order: no permit or actor is lost or doubled."""
+
+    def __init__(self):
+        super().__init__()
+        self.limits = replace(LIMITS, max_sessions=5, queue_limit=3)
+        self.books = Roster(self.limits, prefix="m")
+        self.now = 0.0
+        self.number = 0
+        self.waiting: set[SessionId] = set()
+        self.granted: dict[SessionId, ActorId] = {}
+        self.begun: dict[SessionId, ActorId] = {}
+        self.used: set[ActorId] = set()
+        self.starting: list[ActorId] = []
+        self.killed: set[ActorId] = set()
+
+    def execute(self, commands):
+        for command in commands:
+            match command:
+                case StartActor(actor_id=actor):
+                    assert actor not in self.used | self.killed
+                    self.starting.append(actor)
+                case KillActor(actor_id=actor):
+                    assert actor not in self.killed
+                    self.killed.add(actor)
+                    self.books.actor_gone(actor)
+                    self.forget(actor)
+                case Grant(session_id=session, actor_id=actor):
+                    assert actor not in self.used | self.killed
+                    assert actor not in self.granted.values()
+                    self.waiting.discard(session)
+                    self.granted[session] = actor
+                case Wait(session_id=session):
+                    self.waiting.add(session)
+                case TurnAway(session_id=session):
+                    self.waiting.discard(session)
+
+    def forget(self, actor):
+        self.starting = [a for a in self.starting if a != actor]
+        self.granted = {s: a for s, a in self.granted.items() if a != actor}
+
+    @rule(wait_s=st.floats(0, 20))
+    def arrive(self, wait_s):
+        self.number += 1
+        self.execute([self.books.reserve(SessionId(f"s{self.number}"), self.now, wait_s)])
+
+    @precondition(lambda self: self.granted)
+    @rule(data=st.data())
+    def begin(self, data):
+        session = data.draw(st.sampled_from(sorted(self.granted)))
+        actor = self.books.begin(session, self.now)
+        assert actor == self.granted.pop(session)
+        self.begun[session] = actor
+        self.used.add(actor)
+
+    @precondition(lambda self: self.begun)
+    @rule(data=st.data(), wait_s=st.floats(0, 20))
+    def retry(self, data, wait_s):
+        session = data.draw(st.sampled_from(sorted(self.begun)))
+        actor = self.begun.pop(session)
+        self.execute(self.books.reassign(session, self.now, wait_s))
+        assert actor in self.killed
+
+    @precondition(lambda self: self.begun or self.waiting or self.granted)
+    @rule(data=st.data())
+    def leave(self, data):
+        everyone = sorted({*self.begun, *self.waiting, *self.granted})
+        session = data.draw(st.sampled_from(everyone))
+        self.granted.pop(session, None)
+        actor = self.begun.pop(session, None)
+        self.execute(self.books.release(session, self.now))
+        assert actor is None or actor in self.killed
+
+    @precondition(lambda self: self.starting)
+    @rule(data=st.data(), works=st.booleans())
+    def finish_start(self, data, works):
+        actor = data.draw(st.sampled_from(self.starting))
+        self.starting.remove(actor)
+        told = self.books.actor_warm if works else self.books.start_failed
+        self.execute(told(actor, self.now))
+
+    @rule(data=st.data())
+    def lose_an_actor(self, data):
+        actors = sorted(v.actor_id for v in self.books.snapshot(self.now).actors)
+        if actors:
+            actor = data.draw(st.sampled_from(actors))
+            waiting_again = {s for s, a in self.granted.items() if a == actor}
+            self.execute(self.books.actor_lost(actor, self.now))
+            self.waiting |= waiting_again - set(self.granted)
+
+    @rule(step_s=st.floats(0.1, 15))
+    def time_passes(self, step_s):
+        self.now += step_s
+        commands = self.books.tick(self.now)
+        held = {v.session_id for v in self.books.snapshot(self.now).actors}
+        self.granted = {s: a for s, a in self.granted.items() if s in held}
+        self.execute(commands)
+
+    @invariant()
+    def permits_fit_and_add_up(self):
+        seen = self.books.snapshot(self.now)
+        assert seen.permits <= self.limits.max_sessions
+        assert len(seen.actors) <= self.limits.max_sessions
+        assert seen.starting <= self.limits.max_starting
+        assert seen.waiting == len(self.waiting) <= seen.permits
+        assert seen.reserved == len(self.granted)
+
+    @invariant()
+    def nobody_waits_beside_a_warm_actor(self):
+        seen = self.books.snapshot(self.now)
+        assert not (seen.waiting and seen.warm)
+
+    @invariant()
+    def no_warm_actor_was_ever_used(self):
+        assert not self.used & set(self.books.warm_actors())
+
+
+TestBurst = Burst.TestCase
+TestBurst.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
