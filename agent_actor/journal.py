@@ -86,11 +86,15 @@ def event_to_fields(event: JournalEvent) -> dict[str, str]:
 
 
 def event_from_fields(fields: Mapping[str, str]) -> JournalEvent:
+    """The reverse. A kind that a newer writer knows and we do not becomes a note of that kind."""
+    kind, data = fields["kind"], json.loads(fields["data"])
+    if kind not in {known.value for known in EventKind}:
+        kind, data = EventKind.NOTE.value, {**data, "kind": kind}
     return JournalEvent(
-        kind=EventKind(fields["kind"]),
+        kind=EventKind(kind),
         at=float(fields["at"]),
         attempt=int(fields["attempt"]),
-        data=json.loads(fields["data"]),
+        data=data,
     )
 
 

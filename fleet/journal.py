@@ -44,8 +44,8 @@ class JournalEntry:
     event: JournalEvent
 
     @property
-    def is_last(self) -> bool:
-        """Whether the session says that it is gone: nothing follows from this attempt."""
+    def says_gone(self) -> bool:
+        """Whether it is an actor's last word; another attempt of the session may follow."""
         said = self.event.data.get("state")
         return self.event.kind is EventKind.STATE and said == SessionState.GONE.value
 
@@ -97,44 +97,62 @@ class Journal:
         await self._redis.aclose()
 
     async def read(
-        self, session_id: str, *, after_id: str = BEGINNING, limit: int = 200
-    ) -> tuple[JournalEntry, ...]:
-        """Entries after ``after_id``, oldest first; none for a session without a journal.
-        Raises CursorInvalid for what is no entry id.
+        self, session_id: str, *, after_id: str | None = None, limit: int = 200
+    ) -> list[JournalEntry]:
+        """Entries after ``after_id`` (None: from the beginning), oldest first; none for a
+        session without a journal. Raises CursorInvalid for what is no entry id.
         """
         start = f"({_checked(after_id)}"
         count = max(1, min(limit, MAX_READ))
         with _reaching("read"):
             found = await self._redis.xrange(self._journal(session_id), start, "+", count=count)
-        return tuple(_entries(found))
+        return list(_entries(found))
+
+    async def wait(
+        self, session_id: str, *, after_id: str | None = None, timeout_s: float
+    ) -> list[JournalEntry]:
+        """Entries after ``after_id`` as soon as there are any; none after ``timeout_s``. With 0
+        it does not wait. Holds one connection to Redis meanwhile. Raises CursorInvalid.
+        """
+        last = _checked(after_id)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            left_ms = round((deadline - time.monotonic()) * 1000)
+            if left_ms <= 0:
+                return await self.read(session_id, after_id=last, limit=MAX_READ)
+            # In slices: one long block would run into the client's own timeout.
+            entries = await self._next(session_id, last, min(left_ms, self._block_ms))
+            if entries:
+                return entries
 
     async def follow(
         self,
         session_id: str,
         *,
-        after_id: str = BEGINNING,
+        after_id: str | None = None,
         until: Callable[[], Awaitable[bool]] | None = None,
     ) -> AsyncIterator[JournalEntry | None]:
         """Entries after ``after_id`` as they come. None when nothing came for ``block_s``: the
         moment to send a sign of life to whoever listens.
 
-        Ends after the session's own word that it is gone, or when ``until`` answers True in a
-        quiet moment: ask the registry there, for an actor that died could say nothing. Each
-        follower holds one connection to Redis; close the iterator to give it back.
+        Ends when ``until`` answers True in a quiet moment: ask the registry there, for an actor
+        that died could say nothing, and one that failed may have a successor. Without ``until``
+        it ends after an actor's own word that it is gone. Each follower holds one connection to
+        Redis; close the iterator to give it back.
         """
         last = _checked(after_id)
         while True:
             over = False
-            entries = await self._next(session_id, last)
+            entries = await self._next(session_id, last, self._block_ms)
             if not entries:
                 yield None
                 # Asked before the last look, so that nothing written before the end is missed.
                 over = until is not None and await until()
-                entries = await self.read(session_id, after_id=last) if over else ()
+                entries = await self.read(session_id, after_id=last) if over else []
             for entry in entries:
                 last = entry.id
                 yield entry
-                if entry.is_last:
+                if until is None and entry.says_gone:
                     return
             if over and not entries:
                 return
@@ -165,9 +183,9 @@ class Journal:
                     pipe.hgetall(live_key(self._ns, SessionId(session_id)))
                 return tuple(live_from_fields(fields) for fields in await pipe.execute())
 
-    async def erase(self, session_id: str) -> bool:
+    async def erase(self, session_id: str) -> None:
         """Delete journal, live state and checkpoint, and let no late writer bring them back.
-        The ledger is not touched. True if there was something.
+        The ledger is not touched. Erasing twice is fine.
         """
         sid = SessionId(session_id)
         keys = (journal_key(self._ns, sid), live_key(self._ns, sid), self._checkpoint(session_id))
@@ -176,8 +194,7 @@ class Journal:
                 # The tombstone outlives any actor that could still be writing.
                 pipe.set(erased_key(self._ns, sid), repr(self._clock()), ex=self._ttl_s)
                 pipe.delete(*keys)
-                _, deleted = await pipe.execute()
-        return bool(deleted)
+                await pipe.execute()
 
     async def expire(self, session_id: str, ttl_s: int | None = None) -> None:
         """Let journal, live state and checkpoint go after ``ttl_s`` from now (default: the
@@ -193,7 +210,7 @@ class Journal:
                 await pipe.execute()
 
     async def _all(self, session_id: str) -> AsyncIterator[JournalEntry]:
-        last = BEGINNING
+        last: str | None = None
         while True:
             entries = await self.read(session_id, after_id=last, limit=MAX_READ)
             for entry in entries:
@@ -202,13 +219,13 @@ class Journal:
                 return
             last = entries[-1].id
 
-    async def _next(self, session_id: str, last: str) -> tuple[JournalEntry, ...]:
+    async def _next(self, session_id: str, last: str, block_ms: int) -> list[JournalEntry]:
         with _reaching("follow"):
             answer = await self._redis.xread(
-                {self._journal(session_id): last}, count=MAX_READ, block=self._block_ms
+                {self._journal(session_id): last}, count=MAX_READ, block=block_ms
             )
         streams = list(answer.values()) if isinstance(answer, dict) else [s[1] for s in answer]
-        return tuple(_entries(streams[0])) if streams else ()
+        return list(_entries(streams[0])) if streams else []
 
     def _journal(self, session_id: str) -> str:
         return journal_key(self._ns, SessionId(session_id))
@@ -225,8 +242,9 @@ def _reaching(operation: str) -> Iterator[None]:
         raise JournalUnavailable(operation, type(error).__name__) from error
 
 
-def _checked(entry_id: str) -> str:
-    if not _ID.fullmatch(entry_id):
+def _checked(after_id: str | None) -> str:
+    entry_id = BEGINNING if after_id is None else after_id
+    if not _ID.fullmatch(entry_id) or any(int(part) >= 2**64 - 1 for part in entry_id.split("-")):
         raise CursorInvalid
     return entry_id
 

@@ -10,21 +10,31 @@ What each token allows is enforced by the server, silently: a client that does m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from time import perf_counter
 from typing import Self
 
 import aiohttp
 from livekit import api
 from pydantic import SecretStr
 
-from fleet.errors import LiveKitRefused, LiveKitUnavailable, RoomNotFound, WebhookRejected
+from fleet.errors import (
+    LiveKitError,
+    LiveKitRefused,
+    LiveKitUnavailable,
+    RoomNotFound,
+    WebhookRejected,
+)
 from fleet.settings import FleetSettings
 
 MICROPHONE = "microphone"
 """Lower case: the server takes "MICROPHONE" for a source that does not exist."""
+
+
+Observe = Callable[[str, str, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,26 +72,37 @@ class WebhookEvent:
 
 
 class LiveKitClient:
-    """Tokens and ``verify_webhook`` need no server and no event loop. Close with ``aclose``."""
+    """Tokens and ``verify_webhook`` need no server and no event loop. Close with ``aclose``.
+
+    ``observe`` is told of each call: its name, "ok" or the error's code, and its seconds.
+    """
 
     def __init__(
-        self, *, url: str, api_key: str, api_secret: SecretStr, timeout_s: float = 3.0
+        self,
+        *,
+        url: str,
+        api_key: str,
+        api_secret: SecretStr,
+        timeout_s: float = 3.0,
+        observe: Observe | None = None,
     ) -> None:
         self._url = url
         self._key = api_key
         self._secret = api_secret
         self._timeout_s = timeout_s
+        self._observe = observe
         self._api: api.LiveKitAPI | None = None
         verifier = api.TokenVerifier(api_key, api_secret.get_secret_value())
         self._webhooks = api.WebhookReceiver(verifier)
 
     @classmethod
-    def from_settings(cls, settings: FleetSettings) -> Self:
+    def from_settings(cls, settings: FleetSettings, *, observe: Observe | None = None) -> Self:
         return cls(
             url=settings.livekit_url,
             api_key=settings.livekit_api_key,
             api_secret=settings.livekit_api_secret,
             timeout_s=settings.livekit_timeout_s,
+            observe=observe,
         )
 
     async def aclose(self) -> None:
@@ -100,13 +121,13 @@ class LiveKitClient:
         removes it if nobody came for ``empty_timeout_s``.
         """
         request = api.CreateRoomRequest(name=name, metadata=metadata, empty_timeout=empty_timeout_s)
-        with _calling("create_room"):
+        with self._calling("create_room"):
             return _room_info(await self._rooms.create_room(request))
 
     async def delete_room(self, name: str) -> bool:
         """Disconnects everybody in it. False if there was none."""
         try:
-            with _calling("delete_room"):
+            with self._calling("delete_room"):
                 await self._rooms.delete_room(api.DeleteRoomRequest(room=name))
         except RoomNotFound:
             return False
@@ -114,18 +135,18 @@ class LiveKitClient:
 
     async def list_rooms(self, names: Sequence[str] = ()) -> tuple[RoomInfo, ...]:
         """Those of ``names`` that exist; with none named, all."""
-        with _calling("list_rooms"):
+        with self._calling("list_rooms"):
             answer = await self._rooms.list_rooms(api.ListRoomsRequest(names=names))
         return tuple(_room_info(room) for room in answer.rooms)
 
     async def update_metadata(self, room: str, metadata: str) -> RoomInfo:
         request = api.UpdateRoomMetadataRequest(room=room, metadata=metadata)
-        with _calling("update_metadata"):
+        with self._calling("update_metadata"):
             return _room_info(await self._rooms.update_room_metadata(request))
 
     async def list_participants(self, room: str) -> tuple[ParticipantInfo, ...]:
         """Hidden ones too. Empty for a room that does not exist."""
-        with _calling("list_participants"):
+        with self._calling("list_participants"):
             answer = await self._rooms.list_participants(api.ListParticipantsRequest(room=room))
         return tuple(_participant_info(person) for person in answer.participants)
 
@@ -133,7 +154,7 @@ class LiveKitClient:
         """Disconnects one; a token it still holds lets it in again. False if not there."""
         request = api.RoomParticipantIdentity(room=room, identity=identity)
         try:
-            with _calling("remove_participant"):
+            with self._calling("remove_participant"):
                 await self._rooms.remove_participant(request)
         except RoomNotFound:
             return False
@@ -211,9 +232,22 @@ class LiveKitClient:
             )
         return self._api.room
 
+    @contextmanager
+    def _calling(self, call: str) -> Iterator[None]:
+        began, outcome = perf_counter(), "ok"
+        try:
+            with _typed_errors(call):
+                yield
+        except LiveKitError as error:
+            outcome = error.code
+            raise
+        finally:
+            if self._observe is not None:
+                self._observe(call, outcome, perf_counter() - began)
+
 
 @contextmanager
-def _calling(call: str) -> Iterator[None]:
+def _typed_errors(call: str) -> Iterator[None]:
     try:
         yield
     except api.ServerError as error:

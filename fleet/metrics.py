@@ -1,0 +1,164 @@
+"""The control plane's Prometheus metrics: names, labels, meaning. The ingress measures itself and
+shows the fleet's gauges in ``serve.metrics``; the names there are others.
+
+Each process has its own ``Metrics`` and exposes it with ``exposition``. Labels are from closed
+sets (providers, reasons, calls), never a session or a study: those would grow for ever. A name
+carries its unit; what only grows ends in ``_total``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
+
+from agent_actor.messages import SessionResult
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_WARM_S = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+_SHORT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_JOIN_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+_METADATA_S = (0.01, 0.05, 0.08, 0.15, 0.32, 0.48, 1.0, 2.0, 5.0)
+_SESSION_S = (10.0, 60.0, 300.0, 600.0, 1200.0, 1800.0, 2700.0, 3600.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One metric as an operator finds it."""
+
+    name: str
+    kind: type[MetricWrapperBase]
+    labels: tuple[str, ...]
+    meaning: str
+    buckets_s: tuple[float, ...] = ()
+
+
+SPECS = (
+    Spec(
+        name="fleet_actor_warm_seconds",
+        kind=Histogram,
+        labels=(),
+        meaning="From starting an actor to its being ready for a session.",
+        buckets_s=_WARM_S,
+    ),
+    Spec(
+        name="fleet_dispatch_retries_total",
+        kind=Counter,
+        labels=("cause",),
+        meaning="Further attempts on another actor, by the code of the error before.",
+    ),
+    Spec(
+        name="fleet_join_seconds",
+        kind=Histogram,
+        labels=("provider",),
+        meaning="From assignment to the agent in the room.",
+        buckets_s=_JOIN_S,
+    ),
+    Spec(
+        name="fleet_metadata_wait_seconds",
+        kind=Histogram,
+        labels=(),
+        meaning="From the agent in the room to usable room metadata.",
+        buckets_s=_METADATA_S,
+    ),
+    Spec(
+        name="fleet_first_audio_seconds",
+        kind=Histogram,
+        labels=("provider",),
+        meaning="From assignment to the interviewer's first audio frame.",
+        buckets_s=_JOIN_S,
+    ),
+    Spec(
+        name="fleet_sessions_ended_total",
+        kind=Counter,
+        labels=("provider", "reason"),
+        meaning="Attempts that ended, by end reason.",
+    ),
+    Spec(
+        name="fleet_session_seconds",
+        kind=Histogram,
+        labels=("provider",),
+        meaning="How long they lasted.",
+        buckets_s=_SESSION_S,
+    ),
+    Spec(
+        name="fleet_unpriced_responses_total",
+        kind=Counter,
+        labels=("provider",),
+        meaning="Responses that ended without usage and were charged an upper bound.",
+    ),
+    Spec(
+        name="fleet_livekit_call_seconds",
+        kind=Histogram,
+        labels=("call", "outcome"),
+        meaning="Calls to LiveKit's server API; outcome is ok or the error's code.",
+        buckets_s=_SHORT_S,
+    ),
+)
+
+_M = TypeVar("_M", bound=MetricWrapperBase)
+
+
+class Metrics:
+    """All of ``SPECS`` in one collector registry. Ask for a metric by its name and kind:
+    ``metrics.counter("fleet_dispatch_retries_total", cause="metadata_timeout").inc()``.
+
+    An unknown name raises KeyError, wrong labels ValueError: both are mistakes in the caller.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self._metrics = {spec.name: self._build(spec) for spec in SPECS}
+
+    def counter(self, name: str, **labels: str) -> Counter:
+        return self._get(name, Counter, labels)
+
+    def histogram(self, name: str, **labels: str) -> Histogram:
+        return self._get(name, Histogram, labels)
+
+    def livekit_call(self, call: str, outcome: str, seconds: float) -> None:
+        """Fits ``LiveKitClient(observe=…)``."""
+        name = "fleet_livekit_call_seconds"
+        self.histogram(name, call=call, outcome=outcome).observe(seconds)
+
+    def session_ended(self, result: SessionResult, provider: str) -> None:
+        """All that one attempt's result tells."""
+        reason = result.end_reason.value
+        self.counter("fleet_sessions_ended_total", provider=provider, reason=reason).inc()
+        self.histogram("fleet_session_seconds", provider=provider).observe(result.duration_s)
+        unpriced = self.counter("fleet_unpriced_responses_total", provider=provider)
+        unpriced.inc(result.usage.unpriced_responses if result.usage else 0)
+        if result.metadata_wait_s is not None:
+            self.histogram("fleet_metadata_wait_seconds").observe(result.metadata_wait_s)
+        if result.first_audio_s is not None:
+            first_audio = self.histogram("fleet_first_audio_seconds", provider=provider)
+            first_audio.observe(result.first_audio_s)
+
+    def exposition(self) -> bytes:
+        """What ``/metrics`` answers, as CONTENT_TYPE."""
+        return generate_latest(self.registry)
+
+    def _build(self, spec: Spec) -> MetricWrapperBase:
+        options: dict[str, Any] = {"registry": self.registry}
+        if spec.buckets_s:
+            options["buckets"] = spec.buckets_s
+        return spec.kind(spec.name, spec.meaning, spec.labels, **options)
+
+    def _get(self, name: str, kind: type[_M], labels: Mapping[str, str]) -> _M:
+        metric = self._metrics[name]
+        if not isinstance(metric, kind):
+            raise KeyError(f"{name} is no {kind.__name__}")
+        return metric.labels(**labels) if labels else metric
+
+
+def described() -> str:
+    """A Markdown table of all metrics, for the operators' pages."""
+    head = "| metric | kind | labels | meaning |\n|---|---|---|---|\n"
+    return head + "".join(
+        f"| `{s.name}` | {s.kind.__name__.lower()} | {', '.join(s.labels) or '–'} | {s.meaning} |\n"
+        for s in SPECS
+    )
