@@ -1,0 +1,143 @@
+"""The thin Ray actor around one session. One assignment, then gone.
+
+Nothing of an interview outlives it: after ``run`` has returned, the actor waits ``linger_s`` to
+be collected by the supervisor and then exits by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any
+
+import ray
+import structlog
+from livekit.agents.utils import http_context
+
+from agent_actor.contract import ActorId, SessionId
+from agent_actor.errors import ActorBusy, AgentError
+from agent_actor.journal_writer import JournalWriter
+from agent_actor.logs import configure_logs
+from agent_actor.messages import (
+    Allowance,
+    Assignment,
+    JoinReport,
+    SessionResult,
+    StopOrder,
+    UsageReport,
+    WarmReport,
+)
+from agent_actor.session import InterviewSession
+from agent_actor.settings import AgentSettings
+from agent_actor.transport import LiveKitTransport
+from agent_actor.warm import warm_process
+
+
+class SessionActor:
+    """Made a Ray actor by ``remote_class``. Every method is async: one event loop, no locks."""
+
+    def __init__(self, actor_id: ActorId) -> None:
+        self._started = time.monotonic()
+        self._actor_id = actor_id
+        configure_logs("session-actor")
+        self._settings = AgentSettings()
+        self._joined: asyncio.Future[JoinReport] = asyncio.get_event_loop().create_future()
+        # The outcome is also in run()'s result; nobody needs to have asked for it here.
+        self._joined.add_done_callback(lambda f: f.cancelled() or f.exception())
+        self._assigned: SessionId | None = None
+        self._session: InterviewSession | None = None
+
+    async def warm(self) -> WarmReport:
+        """Returns when the next ``run`` has nothing left to load. Idempotent."""
+        await warm_process(self._settings)
+        return WarmReport(
+            actor_id=self._actor_id,
+            pid=os.getpid(),
+            node_id=ray.get_runtime_context().get_node_id(),
+            warm_s=time.monotonic() - self._started,
+        )
+
+    async def run(self, assignment: Assignment, budget: Any | None = None) -> SessionResult:
+        """The whole session. ``budget`` is the budget actor's handle; without one the session
+        lives on its first allowance alone.
+
+        Raises ActorBusy for a second assignment, and nothing else: see SessionResult.
+        """
+        if self._assigned is not None:
+            raise ActorBusy(f"actor {self._actor_id} already serves session {self._assigned}")
+        self._assigned = assignment.session_id
+        structlog.contextvars.bind_contextvars(session_id=assignment.session_id)
+        try:
+            result = await self._serve(assignment, budget)
+            self._settle_joined(result)
+            return result
+        finally:
+            asyncio.get_running_loop().call_later(self._settings.linger_s, os._exit, 0)
+
+    async def joined(self, session_id: SessionId) -> JoinReport:
+        """Resolves when the agent is in the room; raises the AgentError that prevented it."""
+        if self._assigned not in (None, session_id):
+            raise ActorBusy(f"actor {self._actor_id} serves session {self._assigned}")
+        return await asyncio.shield(self._joined)
+
+    async def stop(self, order: StopOrder) -> None:
+        """Ask the session to end; returns at once, the end is ``run``'s result."""
+        if self._session is not None:
+            self._session.stop(order)
+
+    async def restrain(self, allowance: Allowance) -> None:
+        """A new allowance out of turn: the limit was changed."""
+        if self._session is not None:
+            self._session.restrain(allowance)
+
+    async def ping(self) -> float:
+        """Seconds since the actor's process began to construct it."""
+        return time.monotonic() - self._started
+
+    async def _serve(self, assignment: Assignment, budget: Any | None) -> SessionResult:
+        journal = JournalWriter(
+            self._settings.redis_url,
+            self._settings.redis_namespace,
+            assignment.session_id,
+            assignment.attempt,
+        ).start()
+        transport = LiveKitTransport(
+            url=assignment.livekit_url,
+            token=assignment.token,
+            connect_timeout_s=self._settings.room_connect_timeout_s,
+        )
+
+        async def ask_budget(report: UsageReport) -> Allowance | None:
+            return None if budget is None else await budget.report.remote(report)
+
+        self._session = InterviewSession(
+            assignment=assignment,
+            settings=self._settings,
+            transport=transport,
+            journal=journal,
+            ask_budget=ask_budget,
+            on_joined=self._on_joined,
+            actor_id=self._actor_id,
+        )
+        try:
+            async with http_context.open():
+                return await self._session.run()
+        finally:
+            await journal.aclose()
+
+    def _on_joined(self, report: JoinReport) -> None:
+        if not self._joined.done():
+            self._joined.set_result(report)
+
+    def _settle_joined(self, result: SessionResult) -> None:
+        if not self._joined.done():
+            error = AgentError(result.error or "the session ended before the agent joined")
+            error.code = result.error_code or error.code
+            error.retryable = result.retryable
+            self._joined.set_exception(error)
+
+
+def remote_class() -> Any:
+    """The Ray actor class. Restarts would put a second interview into a used process."""
+    return ray.remote(max_restarts=0, max_task_retries=0)(SessionActor)

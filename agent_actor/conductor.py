@@ -1,0 +1,308 @@
+"""Carries out what the phase machine decides: swaps instructions, prompts, says goodbye.
+
+The machine (``phases``) is pure; this shell holds its state, brings the clock, and speaks
+through the framework's AgentSession.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import structlog
+from livekit.agents import Agent, AgentSession, AgentStateChangedEvent, llm
+
+from agent_actor import phases, prompting
+from agent_actor.contract import SessionConfig
+from agent_actor.journal import EventKind
+from agent_actor.messages import PhaseTiming
+
+log = structlog.get_logger(__name__)
+
+SPEECH_START_TIMEOUT_S = 6.0
+"""How long a reply the model owes us (the goodbye after its function call) may take to begin."""
+
+
+class Record(Protocol):
+    """Where events go; see agent_actor.journal for the kinds and their data."""
+
+    def __call__(self, kind: EventKind, **data: Any) -> None: ...
+
+
+class Conductor:
+    """One interview's protocol. All methods run on the session's event loop.
+
+    ``on_close`` is called once, when the protocol is over and a goodbye is due.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: SessionConfig,
+        session: AgentSession[None],
+        record: Record,
+        on_close: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._session = session
+        self._record = record
+        self._on_close = on_close
+        self._clock = clock
+        self._began_at: float | None = None
+        self._plan = [
+            phases.PhaseLimit(id=p.id, duration_s=p.duration_seconds) for p in config.phases
+        ]
+        self._state = phases.PhaseState()
+        self._agent: Agent | None = None
+        self._goodbye_owed_by_model = False
+        self._voice = _Voice(clock)
+        self._prompting: asyncio.Task[None] | None = None
+        session.on("agent_state_changed", self._voice.agent_state_changed)
+
+    # --- what the session asks of it
+
+    def attach(self, agent: Agent) -> None:
+        self._agent = agent
+
+    @property
+    def voice(self) -> _Voice:
+        return self._voice
+
+    def elapsed_s(self) -> float:
+        """Seconds on the interview's own clock."""
+        return 0.0 if self._began_at is None else self._clock() - self._began_at
+
+    def deadline(self) -> float | None:
+        """When ``tick`` is due next, on the clock given; None for never."""
+        at_s = phases.next_deadline_s(self._plan, self._state)
+        return None if at_s is None or self._began_at is None else self._began_at + at_s
+
+    def progress(self) -> dict[str, Any]:
+        """The phase fields of a LiveState."""
+        visits = self._state.visits
+        return {
+            "phase_id": visits[-1].phase_id if visits else None,
+            "phase_index": self._state.index if visits else None,
+            "phase_count": len(self._plan),
+        }
+
+    def timings(self) -> tuple[PhaseTiming, ...]:
+        return tuple(
+            PhaseTiming(
+                phase_id=v.phase_id, entered_s=v.entered_s, left_s=v.left_s, cause=v.cause.value
+            )
+            for v in self._state.visits
+        )
+
+    async def begin(self) -> None:
+        """Greet and enter the first phase."""
+        self._began_at = self._clock()
+        await self._carry_out(phases.Begin())
+        self._say(prompting.opening(self._config))
+
+    async def tick(self) -> None:
+        await self._carry_out(phases.Tick())
+
+    async def wrap_up(self) -> None:
+        """Tell the interviewer to come to an end; nothing is interrupted."""
+        await self._instruct(prompting.WRAP_UP)
+
+    def pause(self) -> None:
+        """Nobody is listening: stop talking."""
+        self._stop_prompting()
+        self._hush()
+
+    def resume(self) -> None:
+        self._say(prompting.WELCOME_BACK)
+
+    def participant_speaking(self, active: bool) -> None:
+        self._voice.participant_speaking(active)
+
+    async def say_goodbye(self) -> None:
+        """Returns when the goodbye has been spoken, or it is clear that it won't be. The caller
+        bounds it."""
+        self._stop_prompting()
+        if self._goodbye_owed_by_model:
+            await self._voice.wait_spoken(SPEECH_START_TIMEOUT_S)
+            return
+        self._hush()
+        handle = self._session.generate_reply(instructions=prompting.CLOSING)
+        await handle
+
+    async def aclose(self) -> None:
+        self._stop_prompting()
+        self._session.off("agent_state_changed", self._voice.agent_state_changed)
+
+    # --- the model's tools (interviewer.PhaseTools)
+
+    async def advance(self, completed: str | None) -> str:
+        return await self._from_tool("advance_phase", phases.Advance(completed=completed))
+
+    async def end(self) -> str:
+        return await self._from_tool("end_interview", phases.End())
+
+    async def _from_tool(self, name: str, event: phases.Event) -> str:
+        self._goodbye_owed_by_model = True
+        try:
+            answer = await self._carry_out(event)
+        finally:
+            self._goodbye_owed_by_model = self._state.closed
+        self._record(EventKind.TOOL, name=name, closed=self._state.closed)
+        return answer
+
+    # --- carrying out
+
+    async def _carry_out(self, event: phases.Event) -> str:
+        """Step the machine and execute its commands; returns the answer for a tool call."""
+        self._state, commands = phases.step(self._plan, self._state, event, self.elapsed_s())
+        answer = ""
+        for command in commands:
+            answer = await self._execute(command)
+        return answer
+
+    async def _execute(self, command: phases.Command) -> str:
+        match command:
+            case phases.Enter(index=index, cause=cause):
+                return await self._enter(index, cause)
+            case phases.Nudge(remaining_s=remaining_s):
+                self._record(EventKind.PHASE, change="nudged", phase_id=self._phase_id)
+                await self._instruct(prompting.time_note(remaining_s))
+                return ""
+            case phases.Close(cause=cause):
+                self._record(EventKind.PHASE, change="closing", cause=cause.value)
+                self._on_close()
+                return prompting.CLOSING
+            case phases.Refuse(reason=reason):
+                return f"Not done: {reason}."
+
+    async def _enter(self, index: int, cause: phases.Cause) -> str:
+        self._record(
+            EventKind.PHASE,
+            change="entered",
+            phase_id=self._phase_id,
+            name=self._config.phases[index].name,
+            index=index,
+            cause=cause.value,
+            elapsed_s=round(self.elapsed_s(), 3),
+        )
+        if cause is phases.Cause.STARTED:
+            return ""
+        await self._instruct(None)
+        if cause is phases.Cause.FORCED:
+            self._prompt_when_quiet(prompting.moved_on(self._config.phases, index))
+        return prompting.entered(self._config.phases, index)
+
+    @property
+    def _phase_id(self) -> str:
+        return self._config.phases[self._state.index].id
+
+    async def _instruct(self, note: str | None) -> None:
+        if self._agent is None or self._state.index < 0:
+            return
+        text = prompting.instructions_for(self._config, self._state.index, note=note)
+        try:
+            await self._agent.update_instructions(text)
+        except llm.RealtimeError as error:
+            # The reconnect that is under way then carries the new instructions itself.
+            log.warning("instructions not confirmed by the provider", error=str(error))
+
+    def _say(self, instructions: str) -> None:
+        try:
+            self._session.generate_reply(instructions=instructions)
+        except RuntimeError as error:
+            log.warning("reply not possible, the session is closing", error=str(error))
+
+    def _hush(self) -> None:
+        try:
+            self._session.interrupt(force=True)
+        except RuntimeError as error:
+            log.debug("nothing to interrupt", error=str(error))
+
+    def _prompt_when_quiet(self, instructions: str) -> None:
+        """Speak unasked, but never over a participant who is speaking or thinking: only after
+        a silence as long as the one that ends a turn."""
+        self._stop_prompting()
+        quiet_s = self._config.vad_config.silence_duration_ms / 1000 + 0.5
+        self._prompting = asyncio.create_task(self._prompt_after(quiet_s, instructions))
+
+    async def _prompt_after(self, quiet_s: float, instructions: str) -> None:
+        if await self._voice.wait_quiet(quiet_s):
+            self._say(instructions)
+
+    def _stop_prompting(self) -> None:
+        if self._prompting is not None:
+            self._prompting.cancel()
+            self._prompting = None
+
+
+class _Voice:
+    """Who is speaking now, and events to wait on."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.interviewer = False
+        self.participant = False
+        self.spurts = 0
+        """How often the interviewer has begun to speak."""
+        self._quiet_since = clock()
+        self._changed = asyncio.Event()
+
+    @property
+    def speaking(self) -> str | None:
+        if self.interviewer:
+            return "interviewer"
+        return "participant" if self.participant else None
+
+    def agent_state_changed(self, event: AgentStateChangedEvent) -> None:
+        speaking = event.new_state == "speaking"
+        if speaking and not self.interviewer:
+            self.spurts += 1
+        self._set(speaking, self.participant)
+
+    def participant_speaking(self, active: bool) -> None:
+        self._set(self.interviewer, active)
+
+    async def wait_spoken(self, start_timeout_s: float) -> None:
+        """Wait for the interviewer's next words to begin and end. Words that never begin are
+        given up after ``start_timeout_s``."""
+        before = self.spurts
+        try:
+            async with asyncio.timeout(start_timeout_s):
+                while self.spurts == before:
+                    await self._change()
+        except TimeoutError:
+            return
+        while self.interviewer:
+            await self._change()
+
+    async def wait_quiet(self, quiet_s: float) -> bool:
+        """True once nobody has spoken for ``quiet_s``; False if the interviewer speaks first."""
+        before = self.spurts
+        while self.spurts == before:
+            if self.interviewer or self.participant:
+                await self._change()
+                continue
+            left_s = self._quiet_since + quiet_s - self._clock()
+            if left_s <= 0:
+                return True
+            await self._change(left_s)
+        return False
+
+    async def _change(self, timeout_s: float | None = None) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _set(self, interviewer: bool, participant: bool) -> None:
+        if (interviewer, participant) == (self.interviewer, self.participant):
+            return
+        self.interviewer, self.participant = interviewer, participant
+        self._quiet_since = self._clock()
+        # A fresh event each time: every waiter wakes exactly once per change.
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()

@@ -1,0 +1,191 @@
+"""Follows a session's signals and deadlines until its lifecycle is over.
+
+The decisions are ``lifecycle``'s; this shell feeds it and carries its commands out through the
+conductor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from agent_actor import lifecycle
+from agent_actor.conductor import Conductor
+from agent_actor.contract import EndReason, SessionConfig, SessionState
+from agent_actor.errors import ProviderUnavailable, RoomUnreachable
+from agent_actor.journal import EventKind
+from agent_actor.lifecycle import Command, Stage
+from agent_actor.messages import StopMode, StopOrder, Verdict
+from agent_actor.recorder import Recorder
+from agent_actor.signals import Broken, GoodbyeSpoken, ProtocolOver, Signal
+from agent_actor.transport import RoomChange, RoomEvent
+
+log = structlog.get_logger(__name__)
+
+
+class Follower:
+    """``run`` consumes ``signals`` and returns when the session is over; the reason is in the
+    recorder's outcome. ``participant_here`` tells who was there before we began to listen.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: SessionConfig,
+        limits: lifecycle.Limits,
+        first_audio_timeout_s: float,
+        conductor: Conductor,
+        recorder: Recorder,
+        signals: asyncio.Queue[Signal],
+        participant_here: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._limits = limits
+        self._first_audio_timeout_s = first_audio_timeout_s
+        self._conductor = conductor
+        self._recorder = recorder
+        self._signals = signals
+        self._here = participant_here
+        self._clock = clock
+        self._life = lifecycle.joined(clock())
+        self._audio_due_at: float | None = None
+        self._goodbye: asyncio.Task[None] | None = None
+
+    @property
+    def participant_present(self) -> bool:
+        return self._life.stage in (Stage.LIVE, Stage.CLOSING)
+
+    async def run(self) -> None:
+        try:
+            if self._here:
+                await self._participant_joined("present")
+            while self._life.stage is not Stage.ENDED:
+                signal = await self._next_signal()
+                if signal is not None:
+                    await self._handle(signal)
+                await self._tick()
+        finally:
+            if self._goodbye is not None:
+                self._goodbye.cancel()
+                await asyncio.wait([self._goodbye])
+
+    async def _next_signal(self) -> Signal | None:
+        deadlines = (
+            lifecycle.next_deadline(self._limits, self._life),
+            self._conductor.deadline() if self._life.stage is Stage.LIVE else None,
+            self._audio_due_at,
+        )
+        due = min((d for d in deadlines if d is not None), default=None)
+        timeout_s = None if due is None else max(0.0, due - self._clock())
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._signals.get()
+        except TimeoutError:
+            return None
+
+    async def _tick(self) -> None:
+        now = self._clock()
+        self._check_first_audio(now)
+        await self._step(lifecycle.Tick())
+        due = self._conductor.deadline()
+        if self._life.stage is Stage.LIVE and due is not None and now >= due:
+            await self._conductor.tick()
+
+    def _check_first_audio(self, now: float) -> None:
+        if self._audio_due_at is None:
+            return
+        if self._recorder.outcome.first_audio_s is not None:
+            self._audio_due_at = None
+        elif now >= self._audio_due_at:
+            self._audio_due_at = None
+            waited = f"{self._first_audio_timeout_s:g} s"
+            error = ProviderUnavailable(f"the provider gave no audio within {waited}")
+            self._signals.put_nowait(Broken(error=error))
+
+    # --- signals
+
+    async def _handle(self, signal: Signal) -> None:
+        match signal:
+            case RoomEvent():
+                await self._room_event(signal)
+            case StopOrder(reason=reason, mode=mode):
+                goodbye = mode is StopMode.GOODBYE
+                await self._step(lifecycle.EndWanted(reason=reason, goodbye=goodbye))
+            case Verdict.WRAP_UP:
+                await self._conductor.wrap_up()
+            case Verdict.END:
+                reason = EndReason.BUDGET_EXCEEDED
+                await self._step(lifecycle.EndWanted(reason=reason, goodbye=True))
+            case Verdict.GO_ON:
+                pass
+            case ProtocolOver():
+                reason = EndReason.COMPLETED
+                await self._step(lifecycle.EndWanted(reason=reason, goodbye=True))
+            case GoodbyeSpoken():
+                await self._step(lifecycle.GoodbyeSaid())
+            case Broken(error=error):
+                self._recorder.outcome.error = self._recorder.outcome.error or error
+                await self._step(lifecycle.Lost(reason=EndReason.PROVIDER_FAILED))
+
+    async def _room_event(self, event: RoomEvent) -> None:
+        if event.change is RoomChange.DISCONNECTED:
+            await self._disconnected(event.reason)
+        elif event.identity != self._config.participant_identity:
+            return
+        elif event.change is RoomChange.PARTICIPANT_JOINED:
+            await self._participant_joined("returned" if self._life.met else "joined")
+        elif event.change is RoomChange.PARTICIPANT_LEFT:
+            self._recorder.record(EventKind.PARTICIPANT, change="left", reason=event.reason)
+            self._conductor.participant_speaking(False)
+            await self._step(lifecycle.ParticipantLeft())
+        elif event.change is RoomChange.SPEAKING:
+            self._conductor.participant_speaking(event.active)
+            self._recorder.publish()
+
+    async def _participant_joined(self, change: str) -> None:
+        self._recorder.record(EventKind.PARTICIPANT, change=change)
+        await self._step(lifecycle.ParticipantJoined())
+
+    async def _disconnected(self, reason: str) -> None:
+        if reason == "room_deleted":
+            # Deleting the room is how an admin ends a session from LiveKit's side.
+            await self._step(lifecycle.Lost(reason=EndReason.OPERATOR))
+            return
+        error = RoomUnreachable(f"LiveKit dropped the agent: {reason}")
+        self._recorder.outcome.error = self._recorder.outcome.error or error
+        await self._step(lifecycle.Lost(reason=EndReason.ROOM_FAILED))
+
+    # --- commands
+
+    async def _step(self, event: lifecycle.Event) -> None:
+        self._life, commands = lifecycle.step(self._limits, self._life, event, self._clock())
+        if self._life.reason is not None:
+            self._recorder.outcome.end(self._life.reason)
+        for command in commands:
+            await self._execute(command)
+
+    async def _execute(self, command: Command) -> None:
+        match command:
+            case Command.BEGIN:
+                self._audio_due_at = self._clock() + self._first_audio_timeout_s
+                self._recorder.enter(SessionState.LIVE)
+                await self._conductor.begin()
+            case Command.PAUSE:
+                self._conductor.pause()
+            case Command.RESUME:
+                self._conductor.resume()
+            case Command.SAY_GOODBYE:
+                self._recorder.enter(SessionState.ENDING)
+                self._goodbye = asyncio.create_task(self._say_goodbye())
+            case Command.FINISH:
+                self._recorder.enter(SessionState.ENDING)
+
+    async def _say_goodbye(self) -> None:
+        try:
+            await self._conductor.say_goodbye()
+        finally:
+            self._signals.put_nowait(GoodbyeSpoken())

@@ -1,0 +1,34 @@
+"""What the factory returns and what a provider's model lets us see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from livekit.agents import llm
+
+RawEvent = Any
+"""A server event as the provider sent it: a dict (OpenAI) or a LiveServerMessage (Gemini)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WireTaps:
+    """Called synchronously, in wire order, before the framework handles the event. Must not
+    raise and must not block.
+    """
+
+    server: Callable[[RawEvent], None]
+    uplink_audio: Callable[[float], None]
+    """Seconds of participant audio handed to the provider."""
+    connected: Callable[[str | None], None]
+    """A connection is set up; with the provider's session id, where it tells one."""
+    disconnected: Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderModel:
+    model: llm.RealtimeModel
+    model_name: str
+    unmapped: tuple[str, ...]
+    """Settings that this provider cannot take, in words, for the session's record."""

@@ -1,0 +1,173 @@
+"""Gemini Live: the real plugin's model, with its wire messages tapped.
+
+Two things differ from the plugin as it comes. Every server message is seen before the plugin
+handles it, because the plugin drops usage that arrives with no active generation. And changed
+instructions are sent only between turns, because the Live API takes client content during a
+generation for an interruption of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from google.genai import types
+from google.genai.live import AsyncSession
+from livekit import rtc
+from livekit.agents import APIConnectOptions
+from livekit.plugins.google.realtime import realtime_api
+
+from agent_actor.contract import SessionConfig, VadConfig
+from agent_actor.errors import ProviderKeyMissing
+from agent_actor.providers.base import ProviderModel, WireTaps
+from agent_actor.settings import AgentSettings
+
+DEFAULT_MODEL = "gemini-2.5-flash-native-audio-preview-12-2025"
+DEFAULT_VOICE = "Puck"
+_HIGH_BELOW = 0.5
+SETTLE_TIMEOUT_S = 2.0
+
+
+class TappedSession(realtime_api.RealtimeSession):
+    def __init__(self, model: TappedModel, taps: WireTaps) -> None:
+        super().__init__(model)
+        self._taps = taps
+        self._instructions_due: str | None = None
+        self._billed = asyncio.Event()
+        self._billed.set()
+
+    async def update_instructions(self, instructions: str) -> None:
+        if self._active_session is None or not self._generating():
+            await super().update_instructions(instructions)
+            return
+        # A reconnect before the turn's end is to come up with the new ones already.
+        self._opts.instructions = instructions
+        self._instructions_due = instructions
+
+    async def aclose(self) -> None:
+        # Usage comes with or after the turn's end; what is missing after the timeout is charged
+        # an upper bound by the meter.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_TIMEOUT_S):
+                await self._billed.wait()
+        await super().aclose()
+
+    def push_audio(self, frame: rtc.AudioFrame) -> None:
+        self._taps.uplink_audio(frame.duration)
+        super().push_audio(frame)
+
+    async def _recv_task(self, session: AsyncSession) -> None:
+        self._taps.connected(session.session_id)
+        session.receive = _tapped(session.receive, self._on_message)  # type: ignore[method-assign]
+        try:
+            await super()._recv_task(session)
+        finally:
+            self._billed.set()
+            self._taps.disconnected()
+
+    def _on_message(self, message: types.LiveServerMessage) -> None:
+        if message.usage_metadata:
+            self._billed.set()
+        elif message.tool_call or (message.server_content and message.server_content.model_turn):
+            self._billed.clear()
+        self._taps.server(message)
+
+    def _mark_current_generation_done(self) -> None:
+        super()._mark_current_generation_done()
+        if self._instructions_due is not None and self._active_session is not None:
+            due, self._instructions_due = self._instructions_due, None
+            self._send_client_event(
+                types.LiveClientContent(
+                    turns=[types.Content(parts=[types.Part(text=due)], role="model")],
+                    turn_complete=False,
+                )
+            )
+
+    def _generating(self) -> bool:
+        return self._current_generation is not None and not self._current_generation._done
+
+
+class TappedModel(realtime_api.RealtimeModel):
+    """The plugin's model; each of its sessions reports to ``taps``."""
+
+    def __init__(self, *, taps: WireTaps, **options: Any) -> None:
+        super().__init__(**options)
+        self._taps = taps
+
+    def session(self, **_: Any) -> TappedSession:
+        session = TappedSession(self, self._taps)
+        self._sessions.add(session)
+        return session
+
+
+def build(config: SessionConfig, settings: AgentSettings, taps: WireTaps) -> ProviderModel:
+    """Raises ProviderKeyMissing."""
+    if settings.google_api_key is None:
+        raise ProviderKeyMissing("GOOGLE_API_KEY is not set on the node that runs the session")
+    name = config.model or DEFAULT_MODEL
+    detection, unmapped = activity_detection(config.vad_config)
+    transcription = types.AudioTranscriptionConfig() if config.transcribe else None
+    model = TappedModel(
+        taps=taps,
+        model=name,
+        voice=config.voice or DEFAULT_VOICE,
+        api_key=settings.google_api_key.get_secret_value(),
+        realtime_input_config=types.RealtimeInputConfig(automatic_activity_detection=detection),
+        input_audio_transcription=transcription,
+        # Audio sessions end at 15 min without compression, connections at about 10.
+        context_window_compression=types.ContextWindowCompressionConfig(
+            sliding_window=types.SlidingWindow()
+        ),
+        session_resumption=types.SessionResumptionConfig(),
+        conn_options=APIConnectOptions(timeout=settings.provider_connect_timeout_s),
+        http_options=_http_options(settings),
+    )
+    return ProviderModel(model=model, model_name=name, unmapped=unmapped)
+
+
+def activity_detection(vad: VadConfig) -> tuple[types.AutomaticActivityDetection, tuple[str, ...]]:
+    """The durations map; of the threshold only which half it lies in does."""
+    eager = vad.threshold < _HIGH_BELOW
+    detection = types.AutomaticActivityDetection(
+        disabled=False,
+        start_of_speech_sensitivity=(
+            types.StartSensitivity.START_SENSITIVITY_HIGH
+            if eager
+            else types.StartSensitivity.START_SENSITIVITY_LOW
+        ),
+        end_of_speech_sensitivity=types.EndSensitivity.END_SENSITIVITY_LOW,
+        prefix_padding_ms=vad.prefix_padding_ms,
+        silence_duration_ms=vad.silence_duration_ms,
+    )
+    word = "high" if eager else "low"
+    note = (
+        f"vad_config.threshold: Gemini Live has two start sensitivities only; "
+        f"{vad.threshold:g} became {word}"
+    )
+    return detection, (note,)
+
+
+def _http_options(settings: AgentSettings) -> types.HttpOptions:
+    options = types.HttpOptions(timeout=int(settings.provider_connect_timeout_s * 1000))
+    if settings.gemini_base_url:
+        options.base_url = settings.gemini_base_url
+    if settings.gemini_ca_cert:
+        # A context of its own: SSL_CERT_FILE would replace every public CA of the process.
+        context = ssl.create_default_context(cafile=str(settings.gemini_ca_cert))
+        options.async_client_args = {"ssl": context}
+    return options
+
+
+def _tapped(
+    receive: Callable[[], AsyncIterator[types.LiveServerMessage]],
+    see: Callable[[types.LiveServerMessage], None],
+) -> Callable[[], AsyncIterator[types.LiveServerMessage]]:
+    async def tapped() -> AsyncIterator[types.LiveServerMessage]:
+        async for message in receive():
+            see(message)
+            yield message
+
+    return tapped

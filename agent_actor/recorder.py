@@ -1,0 +1,67 @@
+"""What is known of a session while it runs, and the one way to write it down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agent_actor.contract import EndReason, SessionState
+from agent_actor.errors import AgentError
+from agent_actor.journal import EventKind, LiveState
+from agent_actor.journal_writer import JournalWriter
+
+
+@dataclass
+class Outcome:
+    """The ending as it comes to be known. The first reason and the first error stay."""
+
+    reason: EndReason | None = None
+    error: AgentError | None = None
+    metadata_wait_s: float | None = None
+    first_audio_s: float | None = None
+    unmapped: tuple[str, ...] = ()
+    provider_sessions: list[str] = field(default_factory=list)
+
+    def end(self, reason: EndReason, error: AgentError | None = None) -> None:
+        self.reason = self.reason or reason
+        self.error = self.error or error
+
+
+class Recorder:
+    """Writes events into the journal and keeps the live state beside them up to date.
+
+    ``refresh`` fills in what others know (phase, money, who speaks); it is asked at each change.
+    """
+
+    def __init__(self, journal: JournalWriter) -> None:
+        self._journal = journal
+        self._state = SessionState.ASSIGNED
+        self.outcome = Outcome()
+        self.refresh: Callable[[LiveState], LiveState] = lambda live: live
+
+    @property
+    def state(self) -> SessionState:
+        return self._state
+
+    def record(self, kind: EventKind, **data: Any) -> None:
+        self._journal.record(kind, **data)
+        self.publish()
+
+    def enter(self, state: SessionState) -> None:
+        """Move to a later state; going to the same one again says nothing."""
+        if state is self._state:
+            return
+        self._state = state
+        data: dict[str, Any] = {"state": state.value}
+        if self.outcome.reason is not None:
+            data["reason"] = self.outcome.reason.value
+        self.record(EventKind.STATE, **data)
+
+    def publish(self) -> None:
+        live = self.refresh(LiveState(state=self._state.value))
+        self._journal.live(replace(live, updated_at=time.time()))
+
+    def note(self, text: str) -> None:
+        self.record(EventKind.NOTE, text=text)

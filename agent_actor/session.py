@@ -1,0 +1,350 @@
+"""One interview, from joining the room to leaving it.
+
+``InterviewSession.run`` is the whole life: join → wait for the contract → build the provider →
+start the voice → follow the signals until the lifecycle is over → settle the bill → leave. It
+never raises; what goes wrong is in the SessionResult.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+
+import structlog
+from livekit.agents import (
+    AgentSession,
+    AgentStateChangedEvent,
+    CloseEvent,
+    ConversationItemAddedEvent,
+    ErrorEvent,
+)
+from livekit.agents.llm import ChatMessage
+
+from agent_actor import lifecycle
+from agent_actor.conductor import Conductor
+from agent_actor.contract import EndReason, SessionConfig, SessionState
+from agent_actor.errors import (
+    AgentError,
+    MetadataTimeout,
+    ProviderRefused,
+    ProviderUnavailable,
+    RoomError,
+)
+from agent_actor.follower import Follower
+from agent_actor.interviewer import Interviewer
+from agent_actor.journal import EventKind, LiveState
+from agent_actor.journal_writer import JournalWriter
+from agent_actor.messages import Assignment, JoinReport, SessionResult, StopOrder
+from agent_actor.metadata import wait_for_config
+from agent_actor.prompting import instructions_for
+from agent_actor.providers.base import ProviderModel, WireTaps
+from agent_actor.providers.factory import build_provider
+from agent_actor.providers.failures import classify
+from agent_actor.recorder import Recorder
+from agent_actor.settings import AgentSettings
+from agent_actor.signals import Broken, ProtocolOver, Signal
+from agent_actor.spending import AskBudget, Spending
+from agent_actor.transport import Transport
+
+log = structlog.get_logger(__name__)
+
+_SPEAKERS = {"user": "participant", "assistant": "interviewer"}
+
+
+class InterviewSession:
+    """One assignment. Use once: ``run`` it and read its result.
+
+    ``on_joined`` is called when the agent is in the room; ``ask_budget`` carries usage reports
+    to the budget actor and allowances back.
+    """
+
+    def __init__(
+        self,
+        *,
+        assignment: Assignment,
+        settings: AgentSettings,
+        transport: Transport,
+        journal: JournalWriter,
+        ask_budget: AskBudget,
+        on_joined: Callable[[JoinReport], None],
+        actor_id: str,
+    ) -> None:
+        self._assignment = assignment
+        self._settings = settings
+        self._transport = transport
+        self._ask_budget = ask_budget
+        self._on_joined = on_joined
+        self._actor_id = actor_id
+        self._recorder = Recorder(journal)
+        self._signals: asyncio.Queue[Signal] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started = time.monotonic()
+        self._provider_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._spending: Spending | None = None
+        self._conductor: Conductor | None = None
+        self._follower: Follower | None = None
+
+    def stop(self, order: StopOrder) -> None:
+        """Ask the session to end. Safe at any time, any number of times."""
+        self._signals.put_nowait(order)
+
+    async def run(self) -> SessionResult:
+        """Never raises; cancellation ends the session at once and is passed on."""
+        self._recorder.refresh = self._refresh
+        try:
+            await self._interview()
+        except AgentError as error:
+            self._fail(error)
+        except Exception as error:
+            log.exception("session failed unexpectedly")
+            self._fail(AgentError(f"{type(error).__name__}: {error}"))
+        finally:
+            await self._transport.aclose()
+            self._recorder.enter(SessionState.GONE)
+        return self._result()
+
+    # --- the stages
+
+    async def _interview(self) -> None:
+        await self._join()
+        found = await wait_for_config(
+            self._transport,
+            timeout_s=self._settings.metadata_timeout_s,
+            poll_s=self._settings.metadata_poll_s,
+        )
+        self._recorder.outcome.metadata_wait_s = found.waited_s
+        self._recorder.record(
+            EventKind.METADATA, wait_s=round(found.waited_s, 4), problems=list(found.problems)
+        )
+        for event in found.passed_over:
+            self._signals.put_nowait(event)
+        await self._converse(found.config)
+
+    async def _join(self) -> None:
+        await self._transport.connect()
+        self._recorder.enter(SessionState.JOINED)
+        self._on_joined(
+            JoinReport(
+                session_id=self._assignment.session_id,
+                actor_id=self._actor_id,
+                connect_s=time.monotonic() - self._started,
+            )
+        )
+
+    async def _converse(self, config: SessionConfig) -> None:
+        provider = self._prepare(config)
+        session = self._new_agent_session(provider)
+        conductor = Conductor(
+            config=config,
+            session=session,
+            record=self._recorder.record,
+            on_close=lambda: self._signals.put_nowait(ProtocolOver()),
+        )
+        self._conductor = conductor
+        self._own(self._pump_room_events())
+        try:
+            await self._start_voice(config, session, conductor)
+            await self._follow(config, conductor)
+        finally:
+            self._recorder.enter(SessionState.ENDING)
+            await self._wind_up(session, conductor, provider)
+
+    def _prepare(self, config: SessionConfig) -> ProviderModel:
+        spending = Spending(
+            assignment=self._assignment,
+            config=config,
+            settings=self._settings,
+            ask_budget=self._ask_budget,
+            record=self._recorder.record,
+            on_verdict=self._signals.put_nowait,
+        )
+        taps = WireTaps(
+            server=spending.server_event,
+            uplink_audio=spending.uplink_audio,
+            connected=self._on_provider_connected,
+            disconnected=self._on_provider_disconnected,
+        )
+        provider = build_provider(config, self._settings, taps)
+        self._spending = spending
+        self._own(spending.run())
+        self._recorder.outcome.unmapped = provider.unmapped
+        for text in provider.unmapped:
+            self._recorder.note(text)
+        return provider
+
+    async def _start_voice(
+        self, config: SessionConfig, session: AgentSession[None], conductor: Conductor
+    ) -> None:
+        agent = Interviewer(instructions=instructions_for(config, 0), tools=conductor)
+        conductor.attach(agent)
+        await self._transport.start(session, agent, config.participant_identity)
+        timeout_s = self._settings.provider_connect_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._provider_ready
+        except TimeoutError:
+            raise ProviderUnavailable(
+                f"{config.provider.value} did not set up a session in {timeout_s:g} s"
+            ) from None
+        self._recorder.enter(SessionState.CONFIGURED)
+
+    async def _follow(self, config: SessionConfig, conductor: Conductor) -> None:
+        limits = lifecycle.Limits(
+            no_show_s=config.no_show_seconds,
+            reconnect_grace_s=config.reconnect_grace_seconds,
+            session_timeout_s=config.session_timeout_seconds,
+            goodbye_s=self._settings.goodbye_timeout_s,
+        )
+        self._follower = Follower(
+            config=config,
+            limits=limits,
+            first_audio_timeout_s=self._settings.first_audio_timeout_s,
+            conductor=conductor,
+            recorder=self._recorder,
+            signals=self._signals,
+            participant_here=self._transport.is_present(config.participant_identity),
+        )
+        await self._follower.run()
+
+    async def _wind_up(
+        self, session: AgentSession[None], conductor: Conductor, provider: ProviderModel
+    ) -> None:
+        """In this order: no more prompts, the provider's last bill, our last report."""
+        await conductor.aclose()
+        await session.aclose()
+        await provider.model.aclose()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._spending is not None:
+            await self._spending.settle()
+
+    async def _pump_room_events(self) -> None:
+        while True:
+            self._signals.put_nowait(await self._transport.events.get())
+
+    def _own(self, work: Coroutine[object, object, None]) -> None:
+        """Run beside the interview; a crash of it ends the session instead of going unseen."""
+        task = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+
+    async def _guarded(self, work: Coroutine[object, object, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            log.exception("a part of the session failed")
+            problem = AgentError(f"{type(error).__name__}: {error}")
+            self._signals.put_nowait(Broken(error=problem))
+
+    # --- what the provider and the framework tell
+
+    def _new_agent_session(self, provider: ProviderModel) -> AgentSession[None]:
+        session: AgentSession[None] = AgentSession(
+            llm=provider.model,
+            # The provider detects turns; the bundled VAD would cost CPU and second-guess it.
+            vad=None,
+            # No "user away" state: a participant may think for as long as the protocol allows.
+            user_away_timeout=None,
+            # Browsers cancel echo themselves, and the warm-up swallows early speech.
+            aec_warmup_duration=None,
+        )
+        session.on("close", self._on_close)
+        session.on("error", self._on_error)
+        session.on("agent_state_changed", self._on_agent_state)
+        session.on("conversation_item_added", self._on_conversation_item)
+        return session
+
+    def _on_provider_connected(self, provider_session: str | None) -> None:
+        again = self._provider_ready.done()
+        if not again:
+            self._provider_ready.set_result(None)
+        if provider_session:
+            self._recorder.outcome.provider_sessions.append(provider_session)
+        self._recorder.record(
+            EventKind.PROVIDER,
+            change="reconnected" if again else "connected",
+            provider_session=provider_session,
+        )
+
+    def _on_provider_disconnected(self) -> None:
+        if self._spending is not None:
+            self._spending.connection_lost()
+        self._recorder.record(EventKind.PROVIDER, change="disconnected")
+
+    def _on_error(self, event: ErrorEvent) -> None:
+        error = classify(getattr(event.error, "error", None))
+        self._recorder.record(EventKind.PROVIDER, change="error", code=error.code)
+        # The plugin would go on trying; a refusal does not get better by asking again.
+        if isinstance(error, ProviderRefused):
+            self._provider_failed(error)
+
+    def _on_close(self, event: CloseEvent) -> None:
+        if event.error is not None:
+            self._provider_failed(classify(getattr(event.error, "error", None)))
+
+    def _provider_failed(self, error: AgentError) -> None:
+        if not self._provider_ready.done():
+            self._provider_ready.set_exception(error)
+        self._signals.put_nowait(Broken(error=error))
+
+    def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
+        outcome = self._recorder.outcome
+        if event.new_state == "speaking" and outcome.first_audio_s is None:
+            outcome.first_audio_s = time.monotonic() - self._started
+            self._recorder.record(EventKind.AUDIO, first_audio_s=round(outcome.first_audio_s, 4))
+        self._recorder.publish()
+
+    def _on_conversation_item(self, event: ConversationItemAddedEvent) -> None:
+        item = event.item
+        if isinstance(item, ChatMessage) and item.text_content and item.role in _SPEAKERS:
+            self._recorder.record(
+                EventKind.TURN,
+                speaker=_SPEAKERS[item.role],
+                text=item.text_content,
+                interrupted=item.interrupted,
+            )
+
+    # --- the record
+
+    def _refresh(self, live: LiveState) -> LiveState:
+        if self._conductor is not None:
+            phases = self._conductor.progress()
+            live = replace(live, **phases, speaking=self._conductor.voice.speaking)
+        if self._spending is not None:
+            live = replace(live, **self._spending.figures())
+        present = self._follower is not None and self._follower.participant_present
+        return replace(live, participant_present=present)
+
+    def _fail(self, error: AgentError) -> None:
+        log.warning("session ended by an error", code=error.code, error=str(error))
+        self._recorder.outcome.end(_reason_for(error), error)
+
+    def _result(self) -> SessionResult:
+        outcome = self._recorder.outcome
+        error = outcome.error
+        return SessionResult(
+            session_id=self._assignment.session_id,
+            attempt=self._assignment.attempt,
+            end_reason=outcome.reason or EndReason.COMPLETED,
+            error_code=error.code if error else None,
+            error=str(error) if error else None,
+            retryable=bool(error and error.retryable),
+            usage=self._spending.last_report if self._spending else None,
+            phases=self._conductor.timings() if self._conductor else (),
+            metadata_wait_s=outcome.metadata_wait_s,
+            first_audio_s=outcome.first_audio_s,
+            duration_s=time.monotonic() - self._started,
+            provider_sessions=tuple(outcome.provider_sessions),
+            unmapped=outcome.unmapped,
+        )
+
+
+def _reason_for(error: AgentError) -> EndReason:
+    if isinstance(error, MetadataTimeout):
+        return EndReason.METADATA_TIMEOUT
+    if isinstance(error, RoomError):
+        return EndReason.ROOM_FAILED
+    return EndReason.PROVIDER_FAILED

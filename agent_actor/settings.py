@@ -1,0 +1,43 @@
+"""What a session actor reads from its node's environment: endpoints, keys, patience.
+
+Keys come from the environment of the worker (a Kubernetes Secret, or the shell of ``fleet up``),
+never through an actor's arguments, which end up in Ray's tables and on its dashboard.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class AgentSettings(BaseSettings):
+    """Every field has the environment variable of its alias or ``FLEET_<NAME>``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FLEET_", frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", validation_alias="REDIS_URL")
+    redis_namespace: str = "fleet"
+    rates_path: Path | None = None
+    """A rates file that replaces the bundled one."""
+
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    openai_base_url: str | None = None
+    google_api_key: SecretStr | None = Field(default=None, validation_alias="GOOGLE_API_KEY")
+    gemini_base_url: str | None = None
+    gemini_ca_cert: Path | None = None
+    """A CA to trust for ``gemini_base_url`` alone, beside nothing else."""
+
+    room_connect_timeout_s: float = 10.0
+    metadata_timeout_s: float = 5.0
+    metadata_poll_s: float = 0.15
+    provider_connect_timeout_s: float = 10.0
+    first_audio_timeout_s: float = 20.0
+    """From the greeting's request to its first audio; then the provider counts as failed."""
+    goodbye_timeout_s: float = 15.0
+    report_interval_s: float = 1.0
+    linger_s: float = 10.0
+    """How long an actor whose session is over waits to be collected before it exits."""

@@ -1,0 +1,29 @@
+"""What a running session reacts to. All of it goes through one queue to one consumer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent_actor.errors import AgentError
+from agent_actor.messages import StopOrder, Verdict
+from agent_actor.transport import RoomEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolOver:
+    """The phase machine has closed: a goodbye is due."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoodbyeSpoken:
+    """The goodbye is over, or it is clear that it will not come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """The interview cannot go on: the provider is gone, or a part of the session crashed."""
+
+    error: AgentError
+
+
+Signal = RoomEvent | StopOrder | Verdict | ProtocolOver | GoodbyeSpoken | Broken

@@ -1,0 +1,161 @@
+"""The agent's end of a room: connecting, who is there, its metadata, and closing.
+
+``Transport`` is what a session needs; ``LiveKitTransport`` is the real one and the only module
+of this package that talks to ``livekit.rtc``'s room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from livekit import rtc
+from livekit.agents import Agent, AgentSession
+from livekit.agents.voice import room_io
+
+from agent_actor.errors import RoomTokenRejected, RoomUnreachable
+
+AGENT_SAMPLE_RATE = 24_000
+TRACK_NAME = "interviewer"
+
+
+class RoomChange(StrEnum):
+    METADATA = "metadata"
+    PARTICIPANT_JOINED = "participant_joined"
+    PARTICIPANT_LEFT = "participant_left"
+    SPEAKING = "speaking"
+    """The participant began or, with ``active`` false, ceased to be heard, as the server judges
+    by level: a signal that is the same for every provider."""
+    DISCONNECTED = "disconnected"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoomEvent:
+    """``identity`` for participants; ``reason`` is LiveKit's disconnect reason in lower case."""
+
+    change: RoomChange
+    identity: str = ""
+    reason: str = ""
+    active: bool = False
+
+
+class Transport(Protocol):
+    """One room, one agent. ``events`` is consumed by the session alone."""
+
+    events: asyncio.Queue[RoomEvent]
+
+    async def connect(self) -> None:
+        """Join the room. Raises RoomUnreachable or RoomTokenRejected."""
+
+    @property
+    def metadata(self) -> str:
+        """The room's metadata as known now, "" for none."""
+
+    def is_present(self, identity: str) -> bool:
+        """Whether that participant is in the room."""
+
+    async def start(self, session: AgentSession[None], agent: Agent, identity: str) -> None:
+        """Start ``session`` with its audio going to and from participant ``identity``."""
+
+    async def aclose(self) -> None:
+        """Leave the room. Idempotent, never raises."""
+
+
+class LiveKitTransport:
+    def __init__(self, *, url: str, token: str, connect_timeout_s: float) -> None:
+        self.events: asyncio.Queue[RoomEvent] = asyncio.Queue()
+        self._url = url
+        self._token = token
+        self._timeout_s = connect_timeout_s
+        self._room = rtc.Room()
+        self._room.on("room_metadata_changed", self._on_metadata)
+        self._room.on("participant_connected", self._on_joined)
+        self._room.on("participant_disconnected", self._on_left)
+        self._room.on("active_speakers_changed", self._on_speakers)
+        self._room.on("disconnected", self._on_disconnected)
+        self._heard: set[str] = set()
+
+    async def connect(self) -> None:
+        options = rtc.RoomOptions(connect_timeout=self._timeout_s)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._room.connect(self._url, self._token, options)
+        except TimeoutError:
+            raise RoomUnreachable(f"LiveKit did not answer in {self._timeout_s:g} s") from None
+        except rtc.ConnectError as error:
+            raise _typed(error) from None
+
+    @property
+    def metadata(self) -> str:
+        return self._room.metadata or ""
+
+    def is_present(self, identity: str) -> bool:
+        return identity in self._room.remote_participants
+
+    async def start(self, session: AgentSession[None], agent: Agent, identity: str) -> None:
+        await session.start(
+            agent,
+            room=self._room,
+            room_options=_room_options(identity),
+            # The framework's remote control over data streams would let anyone in the room
+            # drive the session.
+            session_host=False,
+            record=False,
+        )
+
+    async def aclose(self) -> None:
+        await self._room.disconnect()
+
+    def _on_metadata(self, _old: str, _new: str) -> None:
+        self.events.put_nowait(RoomEvent(change=RoomChange.METADATA))
+
+    def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
+        event = RoomEvent(change=RoomChange.PARTICIPANT_JOINED, identity=participant.identity)
+        self.events.put_nowait(event)
+
+    def _on_left(self, participant: rtc.RemoteParticipant) -> None:
+        reason = _reason_name(participant.disconnect_reason)
+        event = RoomEvent(
+            change=RoomChange.PARTICIPANT_LEFT, identity=participant.identity, reason=reason
+        )
+        self.events.put_nowait(event)
+
+    def _on_speakers(self, speakers: list[rtc.Participant]) -> None:
+        heard = {speaker.identity for speaker in speakers}
+        for identity in heard ^ self._heard:
+            self.events.put_nowait(
+                RoomEvent(change=RoomChange.SPEAKING, identity=identity, active=identity in heard)
+            )
+        self._heard = heard
+
+    def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
+        event = RoomEvent(change=RoomChange.DISCONNECTED, reason=_reason_name(reason))
+        self.events.put_nowait(event)
+
+
+def _room_options(identity: str) -> room_io.RoomOptions:
+    return room_io.RoomOptions(
+        # Typed text would reach the model past the protocol; participants only speak.
+        text_input=False,
+        audio_input=room_io.AudioInputOptions(pre_connect_audio=False),
+        audio_output=room_io.AudioOutputOptions(
+            sample_rate=AGENT_SAMPLE_RATE, track_name=TRACK_NAME
+        ),
+        # Pinned, or the framework may link to an agent that has just died.
+        participant_identity=identity,
+        # Leaving is ours to judge: there is a grace for coming back.
+        close_on_disconnect=False,
+    )
+
+
+def _typed(error: rtc.ConnectError) -> RoomUnreachable | RoomTokenRejected:
+    text = error.message.lower()
+    if any(word in text for word in ("401", "403", "unauthorized", "invalid token", "permission")):
+        return RoomTokenRejected("LiveKit refused the agent's token (wrong or expired)")
+    return RoomUnreachable(f"LiveKit is not reachable: {error.message}")
+
+
+def _reason_name(reason: int | None) -> str:
+    return rtc.DisconnectReason.Name(reason).lower() if reason is not None else "unknown"  # type: ignore[arg-type]
