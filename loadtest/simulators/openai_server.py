@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import WSCloseCode, web
@@ -32,6 +32,7 @@ SUPPORTED_FAULTS = frozenset(FaultKind) - {FaultKind.GO_AWAY}
 
 OPTIONS = web.AppKey("options", SessionOptions)
 SIM_WORLD = web.AppKey("sim_world", World)
+STOPPING = web.AppKey("stopping", asyncio.Event)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +71,7 @@ async def serving(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]]:
 def build_app(world: World, options: SessionOptions) -> web.Application:
     """Both sides of the simulator in one application."""
     app = web.Application()
-    app[SIM_WORLD], app[OPTIONS] = world, options
+    app[SIM_WORLD], app[OPTIONS], app[STOPPING] = world, options, asyncio.Event()
     app.router.add_get("/v1/realtime", _realtime)
     app.add_subapp("/sim", control_app(world))
     app.on_shutdown.append(_close_sessions)
@@ -78,6 +79,7 @@ def build_app(world: World, options: SessionOptions) -> web.Application:
 
 
 async def _close_sessions(app: web.Application) -> None:
+    app[STOPPING].set()
     for session in list(app[SIM_WORLD].sessions.values()):
         assert isinstance(session, OpenAISession)
         session.hang_up(WSCloseCode.GOING_AWAY, "server shutdown")
@@ -170,8 +172,11 @@ async def _send_refusal(socket: web.WebSocketResponse, error: ClientError) -> No
 
 async def _until_gone(request: web.Request) -> None:
     """Leave the handshake unanswered for as long as the client waits."""
+    stopping = request.app[STOPPING]
     while request.transport is not None and not request.transport.is_closing():
-        await asyncio.sleep(GONE_POLL_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), GONE_POLL_S)
+            return
 
 
 async def _ignore(socket: web.WebSocketResponse) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -17,31 +17,22 @@ from loadtest.simulators.faults import Fault, FaultKind
 from loadtest.simulators.invoice import ResponseLine, TokenUsage, tokens_pico_usd
 from loadtest.simulators.openai_audio import ChunkLibrary, InputBuffer, Turn, decode_audio
 from loadtest.simulators.openai_config import SessionConfig, check_item, check_response
-from loadtest.simulators.openai_conversation import (
-    Conversation,
-    Item,
-    Segment,
-    Weight,
-    head_segments,
-    shared_prefix,
-    weigh,
-)
+from loadtest.simulators.openai_conversation import Conversation, Item
 from loadtest.simulators.openai_events import (
     CLIENT_EVENTS,
     CLOSE_GOING_AWAY,
     new_id,
     user_audio_item,
 )
+from loadtest.simulators.openai_outbox import Outbox
+from loadtest.simulators.openai_planner import Planner
 from loadtest.simulators.openai_prices import RealtimeModel
-from loadtest.simulators.openai_requests import client_item, script_prompt, shown_fields
-from loadtest.simulators.openai_response import Plan, ResponseRun
+from loadtest.simulators.openai_requests import client_item
+from loadtest.simulators.openai_response import ResponseRun
 from loadtest.simulators.openai_schema import ClientError, invalid_type, invalid_value, missing
 from loadtest.simulators.openai_transcription import Transcription
 from loadtest.simulators.script import Interviewer
 from loadtest.simulators.vad import SpeechStarted, SpeechStopped
-
-TRUNCATION_KEEPS = 0.8
-TAKES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +43,6 @@ class SessionOptions:
     session_limit_s: float
     cache_min_tokens: int
     chunks: ChunkLibrary
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Close:
-    code: int
-    reason: str
 
 
 class OpenAISession:
@@ -94,23 +79,29 @@ class OpenAISession:
         self._interviewer = Interviewer(
             seed=self._random.randrange(2**32), script=world.scripts.resolve("")
         )
+        self._planner = Planner(
+            conversation=self._conversation,
+            interviewer=self._interviewer,
+            random=self._random,
+            max_input_tokens=model.max_input_tokens,
+            cache_min_tokens=options.cache_min_tokens,
+        )
         self._input = InputBuffer(settings=self._config.vad_settings(), manual=False)
-        self._outbox: asyncio.Queue[str | _Close] = asyncio.Queue()
+        self._outbox = Outbox(socket, event_prefix=self.session_id.removeprefix("sess_"))
         self._tasks: set[asyncio.Task[None]] = set()
         self._runs: dict[str, ResponseRun] = {}
         self._active: ResponseRun | None = None
         self._turn_item_id: str | None = None
-        self._last_prompt: Sequence[Segment] = ()
         self._has_spoken = False
-        self._turns = self._events = 0
-        self._bytes_in = self._bytes_out = 0
+        self._turns = 0
+        self._bytes_in = 0
 
     # -- life ---------------------------------------------------------------------------------
 
     async def serve(self) -> None:
         """Run until the client leaves, the connection is aborted or the session expires."""
         self.send("session.created", session=self._config.data)
-        writer = asyncio.create_task(self._write(), name="openai-writer")
+        writer = asyncio.create_task(self._outbox.write(), name="openai-writer")
         expiry = asyncio.get_running_loop().call_later(self._options.session_limit_s, self._expire)
         try:
             async for message in self._socket:
@@ -129,17 +120,6 @@ class OpenAISession:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _write(self) -> None:
-        while True:
-            outgoing = await self._outbox.get()
-            if isinstance(outgoing, _Close):
-                await self._socket.close(code=outgoing.code, message=outgoing.reason.encode())
-                return
-            try:
-                await self._socket.send_str(outgoing)
-            except ConnectionError:
-                return
 
     def _expire(self) -> None:
         minutes = self._options.session_limit_s / 60
@@ -165,7 +145,7 @@ class OpenAISession:
             "phase": self._interviewer.phase,
             "responding": self._active is not None,
             "bytes_in": self._bytes_in,
-            "bytes_out": self._bytes_out,
+            "bytes_out": self._outbox.bytes_out,
             "total_pico_usd": self._invoice.total_pico_usd,
         }
 
@@ -178,14 +158,10 @@ class OpenAISession:
     # -- Host ---------------------------------------------------------------------------------
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Queue a server event. It is serialised now: later changes to its parts do not show."""
-        self._events += 1
-        event_id = f"event_{self.session_id[5:]}{self._events:x}"
-        self.send_raw(json.dumps({"type": kind, "event_id": event_id, **fields}))
+        self._outbox.send(kind, **fields)
 
     def send_raw(self, text: str) -> None:
-        self._bytes_out += len(text)
-        self._outbox.put_nowait(text)
+        self._outbox.send_raw(text)
 
     def audio_piece(self, choice: int, start_ms: int, end_ms: int) -> str:
         return self._options.chunks.piece(choice=choice, start_ms=start_ms, end_ms=end_ms)
@@ -202,7 +178,7 @@ class OpenAISession:
         self._transport.abort()
 
     def hang_up(self, code: int, reason: str) -> None:
-        self._outbox.put_nowait(_Close(code=code, reason=reason))
+        self._outbox.close(code, reason)
 
     def price(self, usage: TokenUsage) -> int:
         return tokens_pico_usd(usage, self._model.prices)
@@ -290,11 +266,11 @@ class OpenAISession:
         self._conversation.insert(item)
         self._item_complete(item)
         if self._config.transcription is not None:
-            self._spawn(self._transcribe(item_id, turn))
+            self._spawn(self._transcribe(item_id, turn, choice=self._turns))
 
-    async def _transcribe(self, item_id: str, turn: Turn) -> None:
+    async def _transcribe(self, item_id: str, turn: Turn, *, choice: int) -> None:
         settings = self._config.transcription or {}
-        job = Transcription.of(turn, settings=settings, choice=self._random.randrange(TAKES))
+        job = Transcription.of(turn, settings=settings, choice=choice)
         await asyncio.sleep(job.delay_s)
         where = {"item_id": item_id, "content_index": 0}
         prefix = "conversation.item.input_audio_transcription"
@@ -360,6 +336,7 @@ class OpenAISession:
     # -- responses ----------------------------------------------------------------------------
 
     def _respond(self, params: dict[str, Any]) -> None:
+        """Create a response; one at a time may write to the conversation."""
         in_conversation = params.get("conversation", "auto") == "auto"
         if in_conversation and self._active is not None:
             raise ClientError(
@@ -368,70 +345,12 @@ class OpenAISession:
                 "creating a new one.",
                 code="conversation_already_has_active_response",
             )
-        run = ResponseRun(self, self._plan(params, in_conversation))
+        run = ResponseRun(self, self._planner.plan(self._config, params))
         self._runs[run.response_id] = run
         self._world.stats["responses"] += 1
         if in_conversation:
             self._active = run
         run.task = self._spawn(run.run())
-
-    def _plan(self, params: dict[str, Any], in_conversation: bool) -> Plan:
-        items = self._input_items(params)
-        tools = params.get("tools", self._config.data["tools"])
-        head = head_segments(
-            instructions=params.get("instructions", self._config.instructions), tools=tools
-        )
-        self._cut_context(weigh(head))
-        segments = [*head, *self._conversation.segments(items)]
-        cached = shared_prefix(segments, self._last_prompt, minimum=self._options.cache_min_tokens)
-        self._last_prompt = segments
-        shown = shown_fields(self._config, params, self._conversation.conversation_id)
-        limit = shown["max_output_tokens"]
-        return Plan(
-            reply=self._interviewer.reply(
-                script_prompt(self._config, params, items or self._conversation.items)
-            ),
-            weight=weigh(segments),
-            cached=cached,
-            max_tokens=None if limit == "inf" else limit,
-            audio=shown["output_modalities"] == ["audio"],
-            in_conversation=in_conversation,
-            choice=self._random.randrange(TAKES),
-            shown=shown,
-        )
-
-    def _input_items(self, params: dict[str, Any]) -> list[Item] | None:
-        """Items of a response with its own input; None means the conversation."""
-        if "input" not in params:
-            return None
-        chosen = []
-        for index, entry in enumerate(params["input"]):
-            if isinstance(entry, dict) and entry.get("type") == "item_reference":
-                chosen.append(
-                    self._conversation.require(
-                        entry.get("id"), code="item_reference_invalid_item_id", doing="referencing"
-                    )
-                )
-            else:
-                chosen.append(client_item(check_item(entry, f"response.input[{index}]")))
-        return chosen
-
-    def _cut_context(self, head: Weight) -> None:
-        truncation = self._config.data["truncation"]
-        ratio, after_head = TRUNCATION_KEEPS, None
-        if isinstance(truncation, dict):
-            ratio = truncation["retention_ratio"]
-            after_head = (truncation.get("token_limits") or {}).get("post_instructions")
-        limit = self._model.max_input_tokens
-        if truncation == "disabled":
-            if head.total + weigh(self._conversation.segments()).total > limit:
-                raise ClientError(
-                    "The conversation exceeds the model's input token limit and truncation is "
-                    "disabled.",
-                    code="context_length_exceeded",
-                )
-            return
-        self._conversation.fit(head=head, limit=limit, keep_ratio=ratio, after_head=after_head)
 
     _handlers: dict[str, Callable[[OpenAISession, dict[str, Any]], None]] = {  # noqa: RUF012
         "session.update": _session_update,
