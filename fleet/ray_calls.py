@@ -1,0 +1,210 @@
+"""Every call to Ray, and every error of Ray's turned into one of ours.
+
+Names are looked up in ``namespace`` explicitly: a Serve replica lives in another one. Errors
+raised here are ControlPlaneUnavailable or one of these:
+
+    ControlPlaneUnavailable
+    ├── ActorLost      it died before it answered; the call may have happened or not
+    │   └── ActorMissing   there is no actor by that name
+    └── NoAnswer       none within the deadline; the call may still happen
+
+An error that the called method raised itself comes through as it was raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import ray
+import ray.actor
+from ray.exceptions import (
+    ActorUnavailableError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
+
+from fleet.errors import ControlPlaneUnavailable
+
+SLOT_RESOURCE = "session_slot"
+"""A custom resource of Ray nodes, one for each session that a node may carry."""
+
+
+class ActorLost(ControlPlaneUnavailable):
+    code = "actor_lost"
+
+
+class ActorMissing(ActorLost):
+    code = "actor_missing"
+
+    def __init__(self, part: str) -> None:
+        super().__init__(part, "no such actor")
+
+
+class NoAnswer(ControlPlaneUnavailable):
+    code = "actor_no_answer"
+
+    def __init__(self, part: str, deadline_s: float) -> None:
+        super().__init__(part, f"no answer within {deadline_s:g} s")
+        self.deadline_s = deadline_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorOptions:
+    """How an actor is created. All of ours are detached: they outlive whoever made them."""
+
+    name: str
+    namespace: str
+    num_cpus: float = 0.0
+    max_restarts: int = 0
+    max_task_retries: int = 0
+    max_concurrency: int = 1000
+    resources: dict[str, float] = field(default_factory=dict)
+
+    def as_kwargs(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "namespace": self.namespace,
+            "lifetime": "detached",
+            "num_cpus": self.num_cpus,
+            "max_restarts": self.max_restarts,
+            "max_task_retries": self.max_task_retries,
+            "max_concurrency": self.max_concurrency,
+            "resources": self.resources,
+        }
+
+
+def is_connected() -> bool:
+    return bool(ray.is_initialized())
+
+
+def load_class(path: str) -> type[Any]:
+    """ "package.module:Class" → the class. Raises ImportError, AttributeError."""
+    module, _, name = path.partition(":")
+    return cast(type[Any], getattr(importlib.import_module(module), name))
+
+
+def create(cls: type[Any], options: ActorOptions, *args: Any, **kwargs: Any) -> Any:
+    """A new actor's handle; construction goes on in the background. Raises ValueError if the
+    name is taken."""
+    return ray.remote(cls).options(**options.as_kwargs()).remote(*args, **kwargs)
+
+
+def get_or_create(cls: type[Any], options: ActorOptions, *args: Any, **kwargs: Any) -> Any:
+    """The actor by that name, made now if there was none. Safe against others doing the same."""
+    remote = ray.remote(cls).options(get_if_exists=True, **options.as_kwargs())
+    return remote.remote(*args, **kwargs)
+
+
+def find(name: str, namespace: str) -> Any:
+    """The handle of a living named actor. Raises ActorMissing."""
+    try:
+        return ray.get_actor(name, namespace=namespace)
+    except ValueError:
+        raise ActorMissing(name) from None
+
+
+def exists(name: str, namespace: str) -> bool:
+    try:
+        find(name, namespace)
+    except ActorMissing:
+        return False
+    return True
+
+
+def names(namespace: str, prefix: str = "") -> list[str]:
+    """Named actors that are alive, being made or being restarted."""
+    everywhere = ray.util.list_named_actors(all_namespaces=True)
+    return sorted(
+        actor["name"]
+        for actor in everywhere
+        if actor["namespace"] == namespace and actor["name"].startswith(prefix)
+    )
+
+
+def kill(handle: Any) -> None:
+    """At once, whatever it is doing, and for good. One that is dead already is left so."""
+    ray.kill(handle, no_restart=True)
+
+
+def kill_named(name: str, namespace: str) -> bool:
+    """False if there was none."""
+    try:
+        kill(find(name, namespace))
+    except ActorMissing:
+        return False
+    return True
+
+
+def myself() -> Any:
+    """The handle of the actor this is called in."""
+    return ray.get_runtime_context().current_actor
+
+
+def node_id() -> str:
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def has_resource(name: str) -> bool:
+    """Whether any living node has it, used or not."""
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return bool(resources.get(name))
+
+
+async def answer(ref: Awaitable[Any], *, part: str, deadline_s: float | None = None) -> Any:
+    """Await what an actor was asked. ``part`` names it in errors; None waits for ever."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await ref
+    except TimeoutError as error:
+        if isinstance(error, RayError):
+            raise _translated(error, part) from error
+        raise NoAnswer(part, deadline_s or 0.0) from None
+    except RayError as error:
+        raise _translated(error, part) from error
+
+
+def _translated(error: RayError, part: str) -> Exception:
+    if isinstance(error, RayTaskError):
+        # The awaited error is a class made up by Ray that fits both; ours pickles, that doesn't.
+        cause = error.cause
+        return cause if isinstance(cause, Exception) else ControlPlaneUnavailable(part, str(cause))
+    if isinstance(error, ActorUnavailableError):
+        return ControlPlaneUnavailable(part, "not reachable at the moment")
+    if isinstance(error, RayActorError):
+        return ActorLost(part, _first_line(error))
+    return ControlPlaneUnavailable(part, f"{type(error).__name__}: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]
+
+
+class RemoteActor:
+    """A named actor as its callers see it: found when first needed, found again after a loss.
+
+    For actors that restart (``max_restarts=-1``) and may also be killed and made anew.
+    """
+
+    def __init__(self, name: str, namespace: str) -> None:
+        self.name = name
+        self._namespace = namespace
+        self._handle: Any = None
+
+    def handle(self) -> Any:
+        """Raises ActorMissing."""
+        if self._handle is None:
+            self._handle = find(self.name, self._namespace)
+        return self._handle
+
+    async def call(self, method: str, *args: Any, deadline_s: float, **kwargs: Any) -> Any:
+        ref = getattr(self.handle(), method).remote(*args, **kwargs)
+        try:
+            return await answer(ref, part=self.name, deadline_s=deadline_s)
+        except ActorLost:
+            self._handle = None
+            raise
