@@ -11,6 +11,8 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from datetime import UTC, date, datetime
+from functools import partial
 
 import structlog
 from livekit.agents import (
@@ -24,7 +26,7 @@ from livekit.agents.llm import ChatMessage
 
 from agent_actor import lifecycle
 from agent_actor.conductor import Conductor
-from agent_actor.contract import EndReason, SessionConfig, SessionState
+from agent_actor.contract import ActorId, EndReason, Provider, SessionConfig, SessionState
 from agent_actor.errors import (
     AgentError,
     MetadataTimeout,
@@ -36,12 +38,16 @@ from agent_actor.follower import Follower
 from agent_actor.interviewer import Interviewer
 from agent_actor.journal import EventKind, LiveState
 from agent_actor.journal_writer import JournalWriter
-from agent_actor.messages import Assignment, JoinReport, SessionResult, StopOrder
+from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResult, StopOrder
 from agent_actor.metadata import wait_for_config
+from agent_actor.metering import Meter
+from agent_actor.pricing import Rate, RateTable
 from agent_actor.prompting import instructions_for
 from agent_actor.providers.base import ProviderModel, WireTaps
-from agent_actor.providers.factory import build_provider
+from agent_actor.providers.factory import build_provider, new_wire
 from agent_actor.providers.failures import classify
+from agent_actor.providers.openai import TRANSCRIPTION_MODEL
+from agent_actor.rates import load_rates
 from agent_actor.recorder import Recorder
 from agent_actor.settings import AgentSettings
 from agent_actor.signals import Broken, ProtocolOver, Signal
@@ -69,7 +75,7 @@ class InterviewSession:
         journal: JournalWriter,
         ask_budget: AskBudget,
         on_joined: Callable[[JoinReport], None],
-        actor_id: str,
+        actor_id: ActorId,
     ) -> None:
         self._assignment = assignment
         self._settings = settings
@@ -89,6 +95,11 @@ class InterviewSession:
     def stop(self, order: StopOrder) -> None:
         """Ask the session to end. Safe at any time, any number of times."""
         self._signals.put_nowait(order)
+
+    def restrain(self, allowance: Allowance) -> None:
+        """Take a new allowance out of turn."""
+        if self._spending is not None:
+            self._spending.restrain(allowance)
 
     async def run(self) -> SessionResult:
         """Never raises; cancellation ends the session at once and is passed on."""
@@ -152,27 +163,39 @@ class InterviewSession:
             await self._wind_up(session, conductor, provider)
 
     def _prepare(self, config: SessionConfig) -> ProviderModel:
-        spending = Spending(
-            assignment=self._assignment,
-            config=config,
-            settings=self._settings,
-            ask_budget=self._ask_budget,
-            record=self._recorder.record,
-            on_verdict=self._signals.put_nowait,
-        )
+        rates = load_rates(self._settings.rates_path, self._settings.model_aliases)
+        today = datetime.now(UTC).date()
+        rate = rates.rate_for(config.provider.value, config.model, today)
+        spending = self._new_spending(config, rates, rate, today)
         taps = WireTaps(
             server=spending.server_event,
-            uplink_audio=spending.uplink_audio,
+            client=spending.client_event,
             connected=self._on_provider_connected,
             disconnected=self._on_provider_disconnected,
         )
-        provider = build_provider(config, self._settings, taps)
+        provider = build_provider(config, self._settings, rate.model, taps)
         self._spending = spending
         self._own(spending.run())
         self._recorder.outcome.unmapped = provider.unmapped
         for text in provider.unmapped:
             self._recorder.note(text)
         return provider
+
+    def _new_spending(
+        self, config: SessionConfig, rates: RateTable, rate: Rate, today: date
+    ) -> Spending:
+        transcription = None
+        if config.transcribe and config.provider is Provider.OPENAI_REALTIME:
+            transcription = rates.transcription_rate_for(TRANSCRIPTION_MODEL, today)
+        return Spending(
+            assignment=self._assignment,
+            meter=Meter(rate=rate, transcription=transcription),
+            new_wire=partial(new_wire, config.provider),
+            report_interval_s=self._settings.report_interval_s,
+            ask_budget=self._ask_budget,
+            record=self._recorder.record,
+            on_verdict=self._signals.put_nowait,
+        )
 
     async def _start_voice(
         self, config: SessionConfig, session: AgentSession[None], conductor: Conductor
@@ -258,6 +281,8 @@ class InterviewSession:
         return session
 
     def _on_provider_connected(self, provider_session: str | None) -> None:
+        if self._spending is not None:
+            self._spending.connected()
         again = self._provider_ready.done()
         if not again:
             self._provider_ready.set_result(None)

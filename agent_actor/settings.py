@@ -23,6 +23,8 @@ class AgentSettings(BaseSettings):
     redis_namespace: str = "fleet"
     rates_path: Path | None = None
     """A rates file that replaces the bundled one."""
+    model_aliases: dict[str, str] = Field(default_factory=dict)
+    """Names of models that stand for others of the rate table, as a JSON object."""
 
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     openai_base_url: str | None = None

@@ -8,6 +8,8 @@ from typing import Any
 
 from livekit.agents import llm
 
+from agent_actor.wire_events import WireEvent
+
 RawEvent = Any
 """A server event as the provider sent it: a dict (OpenAI) or a LiveServerMessage (Gemini)."""
 
@@ -19,8 +21,8 @@ class WireTaps:
     """
 
     server: Callable[[RawEvent], None]
-    uplink_audio: Callable[[float], None]
-    """Seconds of participant audio handed to the provider."""
+    client: Callable[[WireEvent], None]
+    """What we sent, as far as it can cost: audio, text, requests for a response."""
     connected: Callable[[str | None], None]
     """A connection is set up; with the provider's session id, where it tells one."""
     disconnected: Callable[[], None]
@@ -29,6 +31,5 @@ class WireTaps:
 @dataclass(frozen=True, kw_only=True)
 class ProviderModel:
     model: llm.RealtimeModel
-    model_name: str
     unmapped: tuple[str, ...]
     """Settings that this provider cannot take, in words, for the session's record."""

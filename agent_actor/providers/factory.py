@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from agent_actor.contract import Provider, SessionConfig
 from agent_actor.providers import gemini, openai
-from agent_actor.providers.base import ProviderModel, WireTaps
+from agent_actor.providers.base import ProviderModel, RawEvent, WireTaps
+from agent_actor.providers.gemini_wire import GeminiWire
+from agent_actor.providers.openai_wire import OpenAIWire
 from agent_actor.settings import AgentSettings
+from agent_actor.wire_events import WireEvent
 
 
-def build_provider(config: SessionConfig, settings: AgentSettings, taps: WireTaps) -> ProviderModel:
-    """The provider's model for this session. Raises ProviderKeyMissing."""
+class Wire(Protocol):
+    """Reads raw events in order and returns what they mean for the meter."""
+
+    def read(self, raw: RawEvent, /) -> list[WireEvent]: ...
+
+
+def build_provider(
+    config: SessionConfig, settings: AgentSettings, model_name: str, taps: WireTaps
+) -> ProviderModel:
+    """The provider's model for this session. ``model_name`` is the dated name of the rate table.
+    Raises ProviderKeyMissing.
+    """
     match config.provider:
         case Provider.OPENAI_REALTIME:
-            return openai.build(config, settings, taps)
+            return openai.build(config, settings, model_name, taps)
         case Provider.GEMINI_LIVE:
-            return gemini.build(config, settings, taps)
+            return gemini.build(config, settings, model_name, taps)
 
 
-def default_model(provider: Provider) -> str:
+def new_wire(provider: Provider, connection: int) -> Wire:
+    """A reader for the ``connection``-th connection of a session, counted from 1."""
     match provider:
         case Provider.OPENAI_REALTIME:
-            return openai.DEFAULT_MODEL
+            return OpenAIWire()
         case Provider.GEMINI_LIVE:
-            return gemini.DEFAULT_MODEL
+            return GeminiWire(prefix=f"g{connection}-")

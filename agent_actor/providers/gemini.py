@@ -24,8 +24,8 @@ from agent_actor.contract import SessionConfig, VadConfig
 from agent_actor.errors import ProviderKeyMissing
 from agent_actor.providers.base import ProviderModel, WireTaps
 from agent_actor.settings import AgentSettings
+from agent_actor.wire_events import InstructionsSet, ResponseRequested, TextSent, UserAudio
 
-DEFAULT_MODEL = "gemini-2.5-flash-native-audio-preview-12-2025"
 DEFAULT_VOICE = "Puck"
 _HIGH_BELOW = 0.5
 SETTLE_TIMEOUT_S = 2.0
@@ -56,11 +56,22 @@ class TappedSession(realtime_api.RealtimeSession):
         await super().aclose()
 
     def push_audio(self, frame: rtc.AudioFrame) -> None:
-        self._taps.uplink_audio(frame.duration)
+        self._taps.client(UserAudio(ms=frame.duration * 1000))
         super().push_audio(frame)
+
+    def _send_client_event(self, event: Any) -> None:
+        match event:
+            case types.LiveClientContent(turn_complete=complete):
+                self._taps.client(TextSent(utf8_bytes=_size(event)))
+                if complete:
+                    self._taps.client(ResponseRequested())
+            case types.LiveClientToolResponse():
+                self._taps.client(TextSent(utf8_bytes=_size(event)))
+        super()._send_client_event(event)
 
     async def _recv_task(self, session: AsyncSession) -> None:
         self._taps.connected(session.session_id)
+        self._taps.client(InstructionsSet(utf8_bytes=self._setup_bytes()))
         session.receive = _tapped(session.receive, self._on_message)  # type: ignore[method-assign]
         try:
             await super()._recv_task(session)
@@ -86,6 +97,11 @@ class TappedSession(realtime_api.RealtimeSession):
                 )
             )
 
+    def _setup_bytes(self) -> int:
+        tools = self._build_connect_config().tools or []
+        instructions = str(self._opts.instructions or "")
+        return len(instructions.encode()) + sum(len(str(tool).encode()) for tool in tools)
+
     def _generating(self) -> bool:
         return self._current_generation is not None and not self._current_generation._done
 
@@ -103,16 +119,17 @@ class TappedModel(realtime_api.RealtimeModel):
         return session
 
 
-def build(config: SessionConfig, settings: AgentSettings, taps: WireTaps) -> ProviderModel:
+def build(
+    config: SessionConfig, settings: AgentSettings, model_name: str, taps: WireTaps
+) -> ProviderModel:
     """Raises ProviderKeyMissing."""
     if settings.google_api_key is None:
         raise ProviderKeyMissing("GOOGLE_API_KEY is not set on the node that runs the session")
-    name = config.model or DEFAULT_MODEL
     detection, unmapped = activity_detection(config.vad_config)
     transcription = types.AudioTranscriptionConfig() if config.transcribe else None
     model = TappedModel(
         taps=taps,
-        model=name,
+        model=model_name,
         voice=config.voice or DEFAULT_VOICE,
         api_key=settings.google_api_key.get_secret_value(),
         realtime_input_config=types.RealtimeInputConfig(automatic_activity_detection=detection),
@@ -125,7 +142,7 @@ def build(config: SessionConfig, settings: AgentSettings, taps: WireTaps) -> Pro
         conn_options=APIConnectOptions(timeout=settings.provider_connect_timeout_s),
         http_options=_http_options(settings),
     )
-    return ProviderModel(model=model, model_name=name, unmapped=unmapped)
+    return ProviderModel(model=model, unmapped=unmapped)
 
 
 def activity_detection(vad: VadConfig) -> tuple[types.AutomaticActivityDetection, tuple[str, ...]]:
@@ -159,6 +176,10 @@ def _http_options(settings: AgentSettings) -> types.HttpOptions:
         context = ssl.create_default_context(cafile=str(settings.gemini_ca_cert))
         options.async_client_args = {"ssl": context}
     return options
+
+
+def _size(content: types.LiveClientContent | types.LiveClientToolResponse) -> int:
+    return len(content.model_dump_json(exclude_none=True).encode())
 
 
 def _tapped(

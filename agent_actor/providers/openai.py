@@ -15,9 +15,10 @@ from openai.types.realtime.realtime_audio_input_turn_detection import ServerVad
 from agent_actor.contract import SessionConfig, VadConfig
 from agent_actor.errors import ProviderKeyMissing
 from agent_actor.providers.base import ProviderModel, WireTaps
+from agent_actor.providers.openai_wire import base64_ms
 from agent_actor.settings import AgentSettings
+from agent_actor.wire_events import ResponseRequested, UserAudio
 
-DEFAULT_MODEL = "gpt-realtime"
 DEFAULT_VOICE = "marin"
 TRANSCRIPTION_MODEL = "gpt-4o-mini-transcribe"
 SETTLE_TIMEOUT_S = 2.0
@@ -59,9 +60,11 @@ class TappedSession(openai.realtime.RealtimeSession):
         self._taps.server(event)
 
     def _on_client(self, event: dict[str, Any]) -> None:
-        if event.get("type") == "input_audio_buffer.append":
-            # base64: 4 characters are 3 bytes; PCM16 at 24 kHz is 48,000 bytes a second.
-            self._taps.uplink_audio(len(event["audio"]) * 3 / 4 / 48_000)
+        match event.get("type"):
+            case "input_audio_buffer.append":
+                self._taps.client(UserAudio(ms=base64_ms(event["audio"])))
+            case "response.create":
+                self._taps.client(ResponseRequested())
 
 
 class OpenWork:
@@ -122,17 +125,18 @@ class TappedModel(openai.realtime.RealtimeModel):
         return session
 
 
-def build(config: SessionConfig, settings: AgentSettings, taps: WireTaps) -> ProviderModel:
+def build(
+    config: SessionConfig, settings: AgentSettings, model_name: str, taps: WireTaps
+) -> ProviderModel:
     """Raises ProviderKeyMissing."""
     if settings.openai_api_key is None:
         raise ProviderKeyMissing("OPENAI_API_KEY is not set on the node that runs the session")
-    name = config.model or DEFAULT_MODEL
     options: dict[str, Any] = {}
     if settings.openai_base_url:
         options["base_url"] = settings.openai_base_url
     model = TappedModel(
         taps=taps,
-        model=name,
+        model=model_name,
         voice=config.voice or DEFAULT_VOICE,
         modalities=["audio"],
         turn_detection=turn_detection(config.vad_config),
@@ -141,7 +145,7 @@ def build(config: SessionConfig, settings: AgentSettings, taps: WireTaps) -> Pro
         conn_options=APIConnectOptions(timeout=settings.provider_connect_timeout_s),
         **options,
     )
-    return ProviderModel(model=model, model_name=name, unmapped=())
+    return ProviderModel(model=model, unmapped=())
 
 
 def turn_detection(vad: VadConfig) -> ServerVad:
