@@ -25,11 +25,8 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from loadtest.simulators.control import World, control_app
 from loadtest.simulators.faults import FaultKind
 from loadtest.simulators.gemini import wire
-from loadtest.simulators.gemini.connection import (
-    QUOTA_REASON,
-    Connection,
-    ConnectionClosing,
-)
+from loadtest.simulators.gemini.closing import ConnectionClosing
+from loadtest.simulators.gemini.connection import QUOTA_REASON, Connection
 from loadtest.simulators.gemini.frames import SpeechFrames
 from loadtest.simulators.gemini.limits import DEADLINE_REASON, Limits
 from loadtest.simulators.gemini.resumption import HandleStore

@@ -125,6 +125,10 @@ class Interviewer:
         if speech_ms >= MIN_TURN_MS:
             self.turns_in_phase += 1
 
+    def carry_on(self) -> None:
+        """The conversation began on another connection: no greeting any more."""
+        self._greeted = True
+
     def reply(self, prompt: Prompt) -> Reply:
         """Decide the next response and advance the script's state."""
         self._before = self._state()

@@ -8,6 +8,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -365,6 +366,15 @@ async def test_usage_withheld_is_billed_all_the_same(simulator: Simulator) -> No
     assert [line["usage_sent"] for line in lines] == [False, True]
 
 
+async def test_a_slow_answer_takes_its_time(simulator: Simulator) -> None:
+    slow = {"ttfa_ms": 400, "speed": 8}
+    simulator.post("/faults", kind="slow", match="slow-test", params=slow)
+    async with interview(simulator, "slow-test") as client:
+        began_s = time.monotonic()
+        await soon(client.session.generate_reply())
+        assert time.monotonic() - began_s >= 0.4
+
+
 async def test_a_malformed_event_makes_the_plugin_reconnect(simulator: Simulator) -> None:
     async with interview(simulator, "malformed-test") as client:
         simulator.post("/faults", kind="malformed_event", match="malformed-test")
@@ -435,6 +445,14 @@ async def test_a_connection_is_closed_some_time_after_it_was_told(simulator: Sim
         assert (await received(session, "go_away")).time_left == "0.3s"
         with pytest.raises(errors.APIError, match=r"1011.*Deadline expired"):
             await soon(session._receive())
+
+
+async def test_a_setup_may_stay_unanswered(simulator: Simulator) -> None:
+    simulator.post("/faults", kind="never_answer", match="silent-test")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5), connected(simulator, system_instruction="silent-test"):
+            pass
+    assert simulator.get("/stats")["faults_struck"]["never_answer"] == 1
 
 
 async def test_an_unknown_handle_is_refused(simulator: Simulator) -> None:

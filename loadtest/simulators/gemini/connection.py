@@ -8,7 +8,6 @@ that commands never interleave; an interruption cancels the turn and waits for i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +16,13 @@ from aiohttp import WSMsgType, web
 
 from loadtest.simulators.faults import Fault, FaultKind
 from loadtest.simulators.gemini import wire
+from loadtest.simulators.gemini.closing import (
+    ClientGone,
+    ConnectionClosing,
+    Countdown,
+    closing_of,
+    invalid_argument,
+)
 from loadtest.simulators.gemini.floor import Command, Finish, Floor, Generate, Interrupt
 from loadtest.simulators.gemini.listening import Heard, Listener, TurnStarted
 from loadtest.simulators.gemini.service import Service
@@ -28,7 +34,7 @@ from loadtest.simulators.gemini.session import (
     Session,
     charge,
 )
-from loadtest.simulators.gemini.setup import CLOSE_INTERNAL, CLOSE_INVALID_ARGUMENT
+from loadtest.simulators.gemini.setup import CLOSE_INTERNAL
 from loadtest.simulators.gemini.turn import TurnPlayer, call_frames
 from loadtest.simulators.invoice import Invoice
 from loadtest.simulators.script import ToolCall
@@ -36,18 +42,6 @@ from loadtest.simulators.sentences import user_transcript
 
 QUOTA_REASON = "You exceeded your current quota, please check your plan and billing details."
 PLACEHOLDER = "."
-
-
-class ConnectionClosing(Exception):
-    """The server ends the connection with this code and reason."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(code, reason)
-        self.code, self.reason = code, reason
-
-
-class ClientGone(Exception):
-    """The client has left, or was dropped."""
 
 
 class Connection:
@@ -70,8 +64,7 @@ class Connection:
         self.floor = Floor(interruptible=session.setup.interruptible)
         self._socket, self._transport = socket, transport
         self._listener = Listener(session.setup)
-        self._deadline = service.limits.deadline(session, now_s=time.monotonic())
-        self._deadline_moved = asyncio.Event()
+        self._countdown = Countdown(service.limits.deadline(session, now_s=time.monotonic()))
         self._turn: asyncio.Task[None] | None = None
         self._turn_failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._generation: Generation | None = None
@@ -108,11 +101,11 @@ class Connection:
         try:
             await self.send(wire.setup_complete(self.session_id))
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._keep_deadline())
+                group.create_task(self._countdown.run(self.send))
                 group.create_task(self._read())
                 group.create_task(_raise_from(self._turn_failed))
         except* ConnectionClosing as ended:
-            closing = _first(ended)
+            closing = closing_of(ended)
         except* (ClientGone, ConnectionError):
             pass
         finally:
@@ -142,7 +135,7 @@ class Connection:
             try:
                 parsed = wire.parse(message.data)
             except wire.WireError as error:
-                raise _invalid() from error
+                raise invalid_argument() from error
             async with self.lock:
                 await self._handle(parsed)
         raise ClientGone
@@ -153,7 +146,7 @@ class Connection:
                 await self._hear(self._listener.feed(pcm))
             case wire.Signal():
                 if not self._listener.allows(message):
-                    raise _invalid()
+                    raise invalid_argument()
                 await self._hear(self._listener.signal(message))
             case wire.RealtimeText(text=text):
                 await self._execute(self.floor.activity_started())
@@ -171,7 +164,7 @@ class Connection:
                 self.session.update = instructions or self.session.update
                 self.invoice.instructions = self.session.all_instructions
             case wire.Setup():
-                raise _invalid()
+                raise invalid_argument()
 
     async def _hear(self, heard: Sequence[Heard]) -> None:
         for turn in heard:
@@ -194,7 +187,7 @@ class Connection:
         roles = {turn.role for turn in content.turns}
         newer = self.session.setup.generation != "2.5"
         if not roles <= {"user", "model", None} or (newer and None in roles):
-            raise _invalid()
+            raise invalid_argument()
         self.session.add_turns(content.turns, turn_complete=content.turn_complete)
         self.invoice.instructions = self.session.all_instructions
         # The newer models answer a bare placeholder with an empty turn.
@@ -222,7 +215,7 @@ class Connection:
         number = len(self.invoice.responses) + 1
         generation = self.session.begin(f"{self.session_id}/{number}")
         if generation.prompt.total > self.service.limits.context_tokens:
-            raise _invalid()
+            raise invalid_argument()
         generation.thoughts = self.service.thoughts(self.session.setup)
         self._generation = generation
         player = TurnPlayer(self, generation, call_id=self._next_call_id)
@@ -316,28 +309,11 @@ class Connection:
 
     # Limits and faults.
 
-    async def _keep_deadline(self) -> None:
-        """Announce the end, then bring it about; a fault may move both closer."""
-        while True:
-            now_s = time.monotonic()
-            if now_s < self._deadline.next_at_s:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._deadline.next_at_s - now_s):
-                        await self._deadline_moved.wait()
-                self._deadline_moved.clear()
-            elif self._deadline.announced:
-                raise ConnectionClosing(self._deadline.code, self._deadline.reason)
-            else:
-                self._deadline = self._deadline.announce()
-                await self.send(wire.go_away(self._deadline.left_s(now_s)))
-
     def _strike_with_go_away(self) -> None:
         if fault := self.take_fault(FaultKind.GO_AWAY):
             left = fault.params.get("time_left_s")
-            self._deadline = self.service.limits.soon(
-                now_s=time.monotonic(), left_s=None if left is None else float(left)
-            )
-            self._deadline_moved.set()
+            left_s = None if left is None else float(left)
+            self._countdown.move(self.service.limits.soon(now_s=time.monotonic(), left_s=left_s))
 
     def take_fault(self, kind: FaultKind) -> Fault | None:
         subjects = (self.session.setup.model, self.session_id, self.session.all_instructions)
@@ -350,15 +326,3 @@ class Connection:
 
 async def _raise_from(future: asyncio.Future[None]) -> None:
     await future
-
-
-def _invalid() -> ConnectionClosing:
-    return ConnectionClosing(CLOSE_INVALID_ARGUMENT, "Request contains an invalid argument.")
-
-
-def _first(group: BaseExceptionGroup[ConnectionClosing]) -> ConnectionClosing:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, ConnectionClosing)
-    return error

@@ -96,16 +96,21 @@ class Session:
         """clientContent.
 
         One model turn that asks for no answer is how the client changes instructions in
-        mid-session; with a complete turn it is an instruction for this answer alone. More turns
-        are history.
+        mid-session; before anything else was said it may be history as well, so the setup's
+        count on beside it. With a complete turn it is an instruction for this answer alone.
+        Several turns are the history of an earlier connection.
         """
+        first = not self.context.entries
         for turn in turns:
             role = Role.MODEL if turn.role == "model" else Role.USER
             self.context = self.context.add(role, text_tokens(turn.text))
         if turn_complete:
             self.response_instructions = "\n".join(turn.text for turn in turns)
         elif len(turns) == 1 and turns[0].role == "model":
-            self.update = turns[0].text
+            kept = f"{self.setup.instructions}\n" if first else ""
+            self.update = kept + turns[0].text
+        elif any(turn.role == "model" for turn in turns):
+            self.interviewer.carry_on()
 
     def add_user_speech(self, *, duration_ms: int, voiced_ms: int) -> None:
         self.context = self.context.add(Role.USER, audio_tokens(duration_ms))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -65,29 +64,23 @@ class TurnPlayer:
         session = self._stage.session
         if session.setup.resumption:
             await self._stage.send(wire.resumption_update(None))
-        before = copy.deepcopy(session.interviewer)
-        reply = session.interviewer.reply(session.prompt())
-        call = None if empty else reply.tool
+        reply = None if empty else session.interviewer.reply(session.prompt())
         try:
-            await self._put_out(reply, call, empty=empty)
+            await self._put_out(reply)
         finally:
-            if empty or self._cut_off(call):
-                session.interviewer = before
-        if call is None:
+            if reply is not None and self._generation.line is None:
+                session.interviewer.take_back(reply)
+        if reply is None or reply.tool is None:
             await asyncio.sleep(self._stage.playback_left_s())
             await self._stage.playback_ended()
 
-    def _cut_off(self, call: ToolCall | None) -> bool:
-        """Interrupted before anything was said, or before the call was made."""
-        unsaid = not self._generation.output.total
-        return self._generation.line is None and (unsaid or call is not None)
-
-    async def _put_out(self, reply: Reply, call: ToolCall | None, *, empty: bool) -> None:
+    async def _put_out(self, reply: Reply | None) -> None:
         slow = self._stage.take_fault(FaultKind.SLOW)
-        ttfa_ms = slow.number("ttfa_ms", SLOW_TTFA_MS) if slow else reply.ttfa_ms
-        await asyncio.sleep(ttfa_ms / 1_000)
-        if not empty:
+        ttfa_ms = reply.ttfa_ms if reply else self._stage.session.interviewer.script.ttfa_ms[0]
+        await asyncio.sleep((slow.number("ttfa_ms", SLOW_TTFA_MS) if slow else ttfa_ms) / 1_000)
+        if reply is not None:
             await self._say(reply, slow.number("speed", SLOW_SPEED) if slow else self._stage.speed)
+        call = reply.tool if reply else None
         async with self._stage.lock:
             if call is None:
                 await self._stage.generation_ended(self._generation, [])

@@ -14,7 +14,7 @@ from loadtest.simulators.gemini.setup import Compression, SessionSetup
 from loadtest.simulators.gemini.usage import PRICES, usage_metadata
 from loadtest.simulators.gemini.wire import Turn
 from loadtest.simulators.invoice import Invoice
-from loadtest.simulators.script import Interviewer, Script
+from loadtest.simulators.script import Interviewer, ReplyKind, Script
 
 MODEL = "gemini-2.5-flash-native-audio-preview-12-2025"
 
@@ -99,16 +99,24 @@ def test_audio_costs_what_the_price_list_says_a_minute_does(model: str) -> None:
 
 def test_one_model_turn_without_an_answer_replaces_the_instructions() -> None:
     interview = session()
+    interview.add_user_text("hello")
     interview.add_turns([Turn(role="model", text="be brief [closing]")], turn_complete=False)
     assert interview.prompt().instructions == "be brief [closing]"
     assert interview.all_instructions == "x" * 40 + "\nbe brief [closing]"
 
 
-def test_history_does_not_replace_the_instructions() -> None:
+def test_a_first_model_turn_may_be_history_so_the_setups_instructions_count_on() -> None:
+    interview = session(instructions="begin [closing]")
+    interview.add_turns([Turn(role="model", text="welcome")], turn_complete=False)
+    assert interview.instructions == "begin [closing]\nwelcome"
+
+
+def test_history_neither_replaces_the_instructions_nor_is_greeted_again() -> None:
     interview = session()
-    history = [Turn(role="user", text="hello"), Turn(role="model", text="welcome")]
+    history = [Turn(role="model", text="welcome"), Turn(role="user", text="hello")]
     interview.add_turns(history, turn_complete=False)
     assert interview.prompt().instructions == "x" * 40
+    assert interview.interviewer.reply(interview.prompt()).kind is ReplyKind.QUESTION
 
 
 def test_instructions_of_a_complete_turn_count_once() -> None:
