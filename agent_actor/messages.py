@@ -119,6 +119,10 @@ class UsageReport:
     """Billed by usage events, plus upper bounds charged for responses without usage."""
     estimate_pico_usd: int = 0
     """What the response under way has cost so far beyond ``spent``; not cumulative."""
+    at_risk_pico_usd: int = 0
+    """The most that responses under way can still be billed; charged if the session is lost."""
+    goodbye_pico_usd: int = 0
+    """The most that a goodbye could cost if it were said now: what to keep in reserve."""
     responses: int = 0
     unpriced_responses: int = 0
     transcription_pico_usd: int = 0
@@ -170,7 +174,8 @@ class SessionResult:
     error_code: str | None = None
     error: str | None = None
     retryable: bool = False
-    usage: UsageReport
+    usage: UsageReport | None
+    """None if the session ended before anything could be spent."""
     phases: tuple[PhaseTiming, ...] = ()
     metadata_wait_s: float | None = None
     first_audio_s: float | None = None

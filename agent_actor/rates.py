@@ -1,0 +1,22 @@
+"""Where the rate table is read from: the bundled file, or the operator's in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from agent_actor.pricing import RatesInvalid, RateTable
+
+
+def load_rates(path: Path | None = None, aliases: Mapping[str, str] | None = None) -> RateTable:
+    """The table in force. Raises RatesInvalid (unreadable file, or a bad row, named)."""
+    try:
+        text = (
+            files("agent_actor").joinpath("rates.toml").read_text(encoding="utf-8")
+            if path is None
+            else path.read_text(encoding="utf-8")
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        raise RatesInvalid(f"{path or 'bundled rates'}: {error}") from None
+    return RateTable.parse(text).with_aliases(aliases or {})
