@@ -204,10 +204,17 @@ def json_schema() -> dict[str, Any]:
 
 def problems_of(error: ValidationError) -> list[FieldProblem]:
     """A pydantic error as (dotted field, message) pairs, for problem documents and logs."""
+    found = error.errors(include_url=False, include_input=False)
     return [
         _problem(".".join(str(p) for p in e["loc"]), e["msg"].removeprefix("Value error, "))
-        for e in error.errors(include_url=False, include_input=False)
+        for e in found
+        # Items that were refused are missing then: the list is not too short, they are wrong.
+        if e["type"] != "too_short" or not any(_is_inside(o["loc"], e["loc"]) for o in found)
     ]
+
+
+def _is_inside(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _problem(field: str, message: str) -> FieldProblem:
