@@ -50,7 +50,8 @@ async def run(serving: AbstractAsyncContextManager[dict[str, Any]], *, watch_par
     parent = os.getppid()
     polled = watch_parent and not _signal_on_parent_death()
     async with serving as ready:
-        print(json.dumps({"ready": True, **ready}), flush=True)
+        sys.stdout.write(json.dumps({"ready": True, **ready}) + "\n")
+        sys.stdout.flush()
         while not stop.is_set():
             # The parent may have died before the kernel was asked to tell: compare once more.
             if watch_parent and os.getppid() != parent:
