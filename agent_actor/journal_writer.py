@@ -90,10 +90,11 @@ class JournalWriter:
         attempt: int,
         *,
         ttl_s: int = DEFAULT_TTL_S,
+        timeout_s: float = 1.5,
         max_buffered: int = MAX_BUFFERED,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._redis: Redis = open_redis(redis_url)
+        self._redis: Redis = open_redis(redis_url, timeout_s=timeout_s)
         self._script = self._redis.register_script(_WRITE)
         self._keys = [
             journal_key(namespace, session_id),
