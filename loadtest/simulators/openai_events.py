@@ -8,18 +8,6 @@ from typing import Any
 
 from loadtest.simulators.invoice import TokenUsage
 
-CLIENT_EVENTS = (
-    "session.update",
-    "input_audio_buffer.append",
-    "input_audio_buffer.commit",
-    "input_audio_buffer.clear",
-    "conversation.item.create",
-    "conversation.item.retrieve",
-    "conversation.item.truncate",
-    "conversation.item.delete",
-    "response.create",
-    "response.cancel",
-)
 CLOSE_GOING_AWAY = 1001
 CLOSE_REFUSED = 4000
 BETA_REFUSED = (

@@ -18,12 +18,7 @@ from loadtest.simulators.invoice import ResponseLine, TokenUsage, tokens_pico_us
 from loadtest.simulators.openai_audio import ChunkLibrary, InputBuffer, Turn, decode_audio
 from loadtest.simulators.openai_config import SessionConfig, check_item, check_response
 from loadtest.simulators.openai_conversation import Conversation, Item
-from loadtest.simulators.openai_events import (
-    CLIENT_EVENTS,
-    CLOSE_GOING_AWAY,
-    new_id,
-    user_audio_item,
-)
+from loadtest.simulators.openai_events import CLOSE_GOING_AWAY, new_id, user_audio_item
 from loadtest.simulators.openai_outbox import Outbox
 from loadtest.simulators.openai_planner import Planner
 from loadtest.simulators.openai_prices import RealtimeModel
@@ -204,9 +199,16 @@ class OpenAISession:
         event: Any = None
         try:
             event = _parse(data)
-            self._handlers[event["type"]](self, event)
+            self._handler(event)(self, event)
         except ClientError as error:
             self._send_error(error, event.get("event_id") if isinstance(event, dict) else None)
+
+    def _handler(self, event: Any) -> Callable[[OpenAISession, dict[str, Any]], None]:
+        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+            raise ClientError("The 'type' field is missing.", code="invalid_event")
+        if event["type"] not in self._handlers:
+            raise invalid_value("type", event["type"], tuple(self._handlers))
+        return self._handlers[event["type"]]
 
     def _send_error(self, error: ClientError, client_event_id: Any) -> None:
         self._world.stats["errors_sent"] += 1
@@ -366,13 +368,8 @@ class OpenAISession:
     }
 
 
-def _parse(data: str) -> dict[str, Any]:
+def _parse(data: str) -> Any:
     try:
-        event = json.loads(data)
+        return json.loads(data)
     except ValueError:
         raise ClientError("The event is not valid JSON.", code="invalid_json") from None
-    if not isinstance(event, dict) or "type" not in event:
-        raise ClientError("The 'type' field is missing.", code="invalid_event")
-    if event["type"] not in CLIENT_EVENTS:
-        raise invalid_value("type", event["type"], CLIENT_EVENTS)
-    return event
