@@ -28,7 +28,10 @@ from pydantic import (
     model_validator,
 )
 
-from agent_actor.errors import ContractInvalid, ContractTooLarge, FieldProblem
+# Exported from here too: what reading a contract raises belongs to its words.
+from agent_actor.errors import ContractInvalid as ContractInvalid
+from agent_actor.errors import ContractTooLarge as ContractTooLarge
+from agent_actor.errors import FieldProblem as FieldProblem
 
 SessionId = NewType("SessionId", str)
 StudyId = NewType("StudyId", str)

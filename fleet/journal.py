@@ -17,10 +17,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from agent_actor.contract import SessionId, SessionState
+from agent_actor.journal import EventKind as EventKind
+from agent_actor.journal import JournalEvent as JournalEvent
+from agent_actor.journal import LiveState as LiveState
 from agent_actor.journal import (
-    EventKind,
-    JournalEvent,
-    LiveState,
     erased_key,
     event_from_fields,
     journal_key,

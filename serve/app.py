@@ -1,0 +1,91 @@
+"""The FastAPI application over the ports. Knows neither Ray nor Redis nor LiveKit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from serve import events, fleet_routes, health, problems, sessions, webhook
+from serve.auth import KeyRing, require_key
+from serve.metrics import IngressMetrics
+from serve.observe import Observed
+from serve.ports import Ports
+from serve.requests import body_schema
+from serve.tasks import Tasks
+
+_DESCRIPTION = """\
+Ask for an interview, follow it, end it, and see what it cost. Every error is a problem document
+(RFC 9457, `application/problem+json`) with a stable `code`.
+"""
+
+
+def create_app(ports: Ports, *, keys: Iterable[str] = ()) -> FastAPI:
+    """The whole API. ``keys`` are the bearer keys valid now; none leaves it open, which only an
+    ingress on loopback may be (serve.auth.may_listen). Its lifespan closes what it owns.
+    """
+    app = FastAPI(
+        title="Interview Fleet",
+        version="1",
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        redoc_url=None,
+        # A bare 500 with text would come before our own problem document.
+        debug=False,
+    )
+    app.state.ports = ports
+    app.state.keys = KeyRing(keys)
+    app.state.tasks = Tasks()
+    app.state.metrics = IngressMetrics()
+    app.state.seen_events = webhook.SeenEvents()
+    app.add_middleware(Observed, metrics=app.state.metrics)
+    problems.install(app)
+    guarded = [Depends(require_key)]
+    app.include_router(sessions.router, dependencies=guarded)
+    app.include_router(events.router, dependencies=guarded)
+    app.include_router(fleet_routes.router, dependencies=guarded)
+    app.include_router(webhook.router)
+    app.include_router(health.router)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    await app.state.tasks.aclose()
+    ports: Ports = app.state.ports
+    if ports.aclose is not None:
+        await ports.aclose()
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        components = schema.setdefault("components", {}).setdefault("schemas", {})
+        body = body_schema("#/components/schemas/")
+        components |= {**body.pop("$defs"), "CreateSession": body}
+        components["Problem"] = problems.Problem.model_json_schema(
+            ref_template="#/components/schemas/{model}"
+        )
+        components |= components["Problem"].pop("$defs")
+        _drop_default_422(schema)
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _drop_default_422(schema: dict[str, Any]) -> None:
+    """FastAPI documents its own validation error, a shape that this API never answers."""
+    for path in schema["paths"].values():
+        for operation in path.values():
+            content = operation["responses"].get("422", {}).get("content", {})
+            content.pop("application/json", None)
+            if not content:
+                operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        schema["components"]["schemas"].pop(name, None)

@@ -1,0 +1,63 @@
+"""The fleet as a whole, a study's cost, and the contract for other languages."""
+
+import asyncio
+
+from fastapi import APIRouter, Response
+
+from serve.context import PortsDep, StudyIdPath
+from serve.errors import StudyNotFound
+from serve.models.cost import StudyCostView, TotalsView
+from serve.models.fleet import ActorsView, FleetView, ProviderView
+from serve.problems import responses
+from serve.schema import render
+
+router = APIRouter(prefix="/v1", tags=["fleet"])
+
+
+@router.get("/fleet", response_model=FleetView, responses=responses(401, 503))
+async def get_fleet(ports: PortsDep) -> FleetView:
+    """Actors, slots, queue, sessions by state, money, and who speaks: `simulated` marks a
+    simulator in a provider's place.
+    """
+    crew, sessions, totals = await asyncio.gather(
+        ports.roster.crew(), ports.sessions.counts(), ports.money.totals()
+    )
+    return FleetView(
+        actors=ActorsView(
+            warm=crew.warm, reserved=crew.reserved, live=crew.live, starting=crew.starting
+        ),
+        slots={"total": crew.slots, "free": crew.free},
+        queue=crew.queue,
+        sessions=sessions,
+        budget=TotalsView.of(totals),
+        providers=[
+            ProviderView(provider=p.provider, simulated=p.simulated, endpoint=p.endpoint)
+            for p in ports.providers
+        ],
+    )
+
+
+@router.get(
+    "/studies/{study_id}/cost",
+    response_model=StudyCostView,
+    responses=responses(401, 404, 422, 503),
+)
+async def get_study_cost(study_id: StudyIdPath, ports: PortsDep) -> StudyCostView:
+    """All that a study's sessions have cost, minute by minute."""
+    cost = await ports.money.study_cost(study_id)
+    if cost is None:
+        raise StudyNotFound(f"no session of study {study_id} has an account")
+    return StudyCostView.of(study_id, cost)
+
+
+@router.get(
+    "/contract/schema",
+    responses={
+        200: {"content": {"application/schema+json": {"schema": {"type": "object"}}}},
+        **responses(401),
+    },
+    response_class=Response,
+)
+async def get_contract_schema() -> Response:
+    """JSON Schema of the session contract, as it stands in a room's metadata."""
+    return Response(render(), media_type="application/schema+json")

@@ -1,0 +1,157 @@
+"""What sessions, studies and the fleet cost."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import ConfigDict
+
+from fleet.budget.costs import BudgetTotals, MinuteCost, SessionCost, StudyCost
+from fleet.records import SessionRecord
+from serve.models.base import View, money, rfc3339, usd
+
+
+class MinuteView(View):
+    minute: str
+    """When it began."""
+    micro_usd: int
+    usd: str
+
+    @classmethod
+    def of(cls, minute: MinuteCost) -> Self:
+        return cls(
+            minute=rfc3339(minute.minute_epoch) or "",
+            micro_usd=minute.micro_usd,
+            usd=usd(minute.micro_usd),
+        )
+
+
+class TokensView(View):
+    """Billed tokens; ``cached_*`` are part of ``input_*``."""
+
+    input_text: int
+    input_audio: int
+    cached_text: int
+    cached_audio: int
+    output_text: int
+    output_audio: int
+
+
+class SessionCostView(View):
+    """What a session cost. ``estimate`` is the response under way, not in ``spent`` yet;
+    ``allowance`` is how far it may go before it must ask again.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "session_id": "s-8f3b21c07a9d4e6612f0ab34",
+                "study_id": "study-7",
+                "provider": "openai_realtime",
+                "model": "gpt-realtime",
+                "spent_micro_usd": 431200,
+                "spent_usd": "0.431200",
+                "estimate_micro_usd": 9100,
+                "estimate_usd": "0.009100",
+                "limit_micro_usd": 4000000,
+                "limit_usd": "4.000000",
+                "allowance_micro_usd": 900000,
+                "verdict": "go_on",
+                "tokens": {
+                    "input_text": 820,
+                    "input_audio": 5120,
+                    "cached_text": 512,
+                    "cached_audio": 3800,
+                    "output_text": 340,
+                    "output_audio": 2210,
+                },
+                "responses": 9,
+                "unpriced_responses": 0,
+                "minutes": [
+                    {"minute": "2026-11-23T09:30:00.000Z", "micro_usd": 431200, "usd": "0.431200"}
+                ],
+                "closed": False,
+            }
+        }
+    )
+
+    session_id: str
+    study_id: str
+    provider: str
+    model: str | None
+    spent_micro_usd: int
+    spent_usd: str
+    estimate_micro_usd: int
+    estimate_usd: str
+    limit_micro_usd: int
+    limit_usd: str
+    allowance_micro_usd: int
+    verdict: str | None
+    """go_on, wrap_up or end."""
+    tokens: TokensView | None
+    """Null once the account is no longer kept and only its total is."""
+    responses: int
+    unpriced_responses: int
+    minutes: list[MinuteView]
+    closed: bool
+
+    @classmethod
+    def of(cls, record: SessionRecord, cost: SessionCost | None) -> Self:
+        spent = max(record.spent_micro_usd, cost.spent_micro_usd if cost else 0)
+        estimate = cost.estimate_micro_usd if cost else 0
+        limit = cost.limit_micro_usd if cost else record.limit_micro_usd
+        return cls(
+            session_id=record.session_id,
+            study_id=record.study_id,
+            provider=record.provider,
+            model=(cost.model if cost else None) or record.model,
+            spent_micro_usd=spent,
+            spent_usd=usd(spent),
+            estimate_micro_usd=estimate,
+            estimate_usd=usd(estimate),
+            limit_micro_usd=limit,
+            limit_usd=usd(limit),
+            allowance_micro_usd=cost.allowance_micro_usd if cost else 0,
+            verdict=cost.verdict if cost else None,
+            tokens=TokensView.model_validate(cost.tokens, from_attributes=True) if cost else None,
+            responses=cost.responses if cost else 0,
+            unpriced_responses=cost.unpriced_responses if cost else 0,
+            minutes=[MinuteView.of(m) for m in cost.minutes] if cost else [],
+            closed=cost.closed if cost else record.is_gone,
+        )
+
+
+class StudyCostView(View):
+    study_id: str
+    spent_micro_usd: int
+    spent_usd: str
+    estimate_micro_usd: int
+    estimate_usd: str
+    limit_micro_usd: int | None
+    limit_usd: str | None
+    sessions: int
+    minutes: list[MinuteView]
+
+    @classmethod
+    def of(cls, study_id: str, cost: StudyCost) -> Self:
+        return cls(
+            study_id=study_id,
+            **money(cost.spent_micro_usd, cost.estimate_micro_usd, cost.limit_micro_usd),
+            sessions=cost.sessions,
+            minutes=[MinuteView.of(m) for m in cost.minutes],
+        )
+
+
+class TotalsView(View):
+    spent_micro_usd: int
+    spent_usd: str
+    estimate_micro_usd: int
+    estimate_usd: str
+    limit_micro_usd: int | None
+    limit_usd: str | None
+
+    @classmethod
+    def of(cls, totals: BudgetTotals) -> Self:
+        return cls(
+            **money(totals.spent_micro_usd, totals.estimate_micro_usd, totals.limit_micro_usd)
+        )

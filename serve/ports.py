@@ -1,0 +1,168 @@
+"""What the routes need from the rest of the fleet, as Protocols and plain data.
+
+The routes know nothing else: serve/wiring.py fills these with the real parts, the unit tests
+with fakes. Every method raises fleet.errors.FleetError (or agent_actor.errors.AgentError where
+an agent's failure is the answer). Money is micro-dollars, times are epoch seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agent_actor.contract import EndReason, Provider, SessionConfig, SessionState
+from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
+from fleet.journal import BEGINNING, JournalEntry, LiveState, Turn
+from fleet.livekit_client import WebhookEvent
+from fleet.records import Page, SessionRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewSession:
+    """One accepted request. ``split`` is given instead of a chosen provider: then the provider
+    in ``config`` is a placeholder that whoever starts the session replaces.
+    """
+
+    config: SessionConfig
+    split: Mapping[Provider, float] | None = None
+    participant_name: str | None = None
+    idempotency_key: str | None = None
+    body_hash: str
+    """Of the request's meaning, not its bytes: key order and white space do not change it."""
+    respond_async: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """``existing``: the Idempotency-Key was known, this is the session it first made."""
+
+    record: SessionRecord
+    livekit_url: str
+    participant_token: str | None = field(repr=False)
+    """None once the session is gone."""
+    token_expires_at: float | None
+    existing: bool = False
+
+
+class Starter(Protocol):
+    async def start(self, request: NewSession) -> Started:
+        """Answers when the agent is in the room, or once it is accepted if ``respond_async``."""
+
+    async def stop(
+        self, session_id: str, *, reason: EndReason = EndReason.OPERATOR, at_once: bool = False
+    ) -> None:
+        """Ask a session to end: after a goodbye, or ``at_once``. One that is ending can only be
+        hurried, for one that is gone nothing changes.
+        """
+
+
+class Sessions(Protocol):
+    """The registry, read-only but for erasure."""
+
+    async def get(self, session_id: str) -> SessionRecord: ...
+
+    async def list(
+        self,
+        *,
+        state: SessionState | None = None,
+        study_id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page: ...
+
+    async def counts(self, *, study_id: str | None = None) -> dict[SessionState, int]: ...
+
+    async def anonymise(self, session_id: str, *, now: float) -> SessionRecord: ...
+
+
+class Journal(Protocol):
+    async def read(
+        self, session_id: str, *, after_id: str = BEGINNING, limit: int = 200
+    ) -> tuple[JournalEntry, ...]: ...
+
+    def follow(
+        self,
+        session_id: str,
+        *,
+        after_id: str = BEGINNING,
+        until: Callable[[], Awaitable[bool]] | None = None,
+    ) -> AsyncIterator[JournalEntry | None]:
+        """Entries as they come, None in quiet moments; ends when ``until`` says so in one."""
+
+    async def transcript(self, session_id: str) -> tuple[Turn, ...]: ...
+
+    async def live(self, session_id: str) -> LiveState | None: ...
+
+    async def erase(self, session_id: str) -> bool:
+        """Journal, transcript, live state and checkpoint, now and for good: what a late writer
+        still sends is refused. Erasing twice is fine.
+        """
+
+
+class Money(Protocol):
+    async def cost(self, session_id: str) -> SessionCost | None:
+        """None: no account, the session never came so far."""
+
+    async def study_cost(self, study_id: str) -> StudyCost | None: ...
+
+    async def totals(self) -> BudgetTotals: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """The actors, by what they do now. ``slots`` is the most sessions there may be at once,
+    ``free`` how many more are admitted now.
+    """
+
+    warm: int
+    reserved: int
+    live: int
+    starting: int
+    slots: int
+    free: int
+    queue: int
+    """Accepted sessions that no actor has yet."""
+
+
+class Roster(Protocol):
+    async def crew(self) -> Crew: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderInfo:
+    """``simulated``: a simulator speaks in this provider's place."""
+
+    provider: Provider
+    simulated: bool
+    endpoint: str | None = None
+
+
+class Webhooks(Protocol):
+    def verify_webhook(self, body: bytes, authorization: str | None) -> WebhookEvent:
+        """The event, if the LiveKit server signed exactly these bytes. Raises WebhookRejected."""
+
+
+Check = Callable[[], Awaitable[str | None]]
+"""A readiness check: None is ready, else why not. May raise, which is "not ready" too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Everything the app is made of."""
+
+    starter: Starter
+    sessions: Sessions
+    journal: Journal
+    money: Money
+    roster: Roster
+    webhooks: Webhooks
+    checks: Mapping[str, Check]
+    providers: tuple[ProviderInfo, ...]
+    clock: Callable[[], float]
+    """Epoch seconds."""
+    session_of_room: Callable[[str], str | None]
+    """The session that a room's name belongs to; None for a room that is not ours."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    aclose: Callable[[], Awaitable[None]] | None = None

@@ -1,0 +1,371 @@
+"""Hand-written stand-ins for the ports: small, in memory, with the real parts' manners."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from agent_actor.contract import EndReason, Provider, SessionState
+from agent_actor.journal import EventKind, JournalEvent, LiveState
+from agent_actor.messages import TokenCounts, Verdict
+from fleet.budget.costs import BudgetTotals, MinuteCost, SessionCost, StudyCost
+from fleet.errors import (
+    CursorInvalid,
+    IdempotencyConflict,
+    SessionNotFound,
+    WebhookRejected,
+)
+from fleet.journal import BEGINNING, JournalEntry, Turn
+from fleet.livekit_client import WebhookEvent
+from fleet.records import LIFE, Page, SessionRecord
+from serve.ports import Crew, NewSession, Ports, ProviderInfo, Started
+
+NOW = 1_795_426_200.0
+
+
+class FakeClock:
+    """Time passes only where a fake sleeps."""
+
+    def __init__(self, now: float = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def record(session_id: str = "s-1", **changes: object) -> SessionRecord:
+    base = SessionRecord(
+        session_id=session_id,
+        study_id="study-7",
+        participant_identity="p-1",
+        room=f"interview-{session_id}",
+        provider="openai_realtime",
+        limit_micro_usd=4_000_000,
+        created_at=NOW,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+@dataclass
+class FakeSessions:
+    clock: FakeClock
+    records: dict[str, SessionRecord] = field(default_factory=dict)
+    error: Exception | None = None
+
+    def put(self, item: SessionRecord) -> SessionRecord:
+        self.records[item.session_id] = item
+        return item
+
+    async def get(self, session_id: str) -> SessionRecord:
+        if self.error is not None:
+            raise self.error
+        try:
+            return self.records[session_id]
+        except KeyError:
+            raise SessionNotFound(session_id) from None
+
+    async def list(
+        self,
+        *,
+        state: SessionState | None = None,
+        study_id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        if self.error is not None:
+            raise self.error
+        if cursor is not None and not cursor.isdecimal():
+            raise CursorInvalid
+        found = [
+            r
+            for r in reversed(self.records.values())
+            if state in (None, r.state) and study_id in (None, r.study_id)
+        ]
+        start = int(cursor or 0)
+        more = start + limit < len(found)
+        return Page(
+            records=tuple(found[start : start + limit]),
+            next_cursor=str(start + limit) if more else None,
+        )
+
+    async def counts(self, *, study_id: str | None = None) -> dict[SessionState, int]:
+        if self.error is not None:
+            raise self.error
+        states = [r.state for r in self.records.values() if study_id in (None, r.study_id)]
+        return {state: states.count(state) for state in LIFE}
+
+    async def anonymise(self, session_id: str, *, now: float) -> SessionRecord:
+        item = await self.get(session_id)
+        return self.put(
+            replace(item, participant_identity="", idempotency_key=None, error=None, erased_at=now)
+        )
+
+
+@dataclass
+class FakeStarter:
+    """Starts a session as one that joined at once; ``failure`` is raised instead."""
+
+    sessions: FakeSessions
+    requests: list[NewSession] = field(default_factory=list)
+    stops: list[tuple[str, EndReason, bool]] = field(default_factory=list)
+    failure: Exception | None = None
+    gate: Callable[[], Awaitable[None]] | None = None
+    ends_when_stopped: bool = True
+    claims: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    async def start(self, request: NewSession) -> Started:
+        self.requests.append(request)
+        if self.gate is not None:
+            await self.gate()
+        if self.failure is not None:
+            raise self.failure
+        key = request.idempotency_key
+        if key in self.claims:
+            session_id, body_hash = self.claims[key]
+            if body_hash != request.body_hash:
+                raise IdempotencyConflict(session_id)
+            return self._answer(self.sessions.records[session_id], existing=True)
+        session_id = f"s-{len(self.requests)}"
+        if key is not None:
+            self.claims[key] = (session_id, request.body_hash)
+        state = SessionState.QUEUED if request.respond_async else SessionState.JOINED
+        return self._answer(self._new(session_id, request, state), existing=False)
+
+    async def stop(
+        self, session_id: str, *, reason: EndReason = EndReason.OPERATOR, at_once: bool = False
+    ) -> None:
+        self.stops.append((session_id, reason, at_once))
+        item = self.sessions.records[session_id]
+        if self.ends_when_stopped and at_once:
+            gone = replace(item, state=SessionState.GONE, end_reason=reason, ended_at=NOW)
+            self.sessions.put(gone)
+        else:
+            self.sessions.put(replace(item, state=SessionState.ENDING))
+
+    def _new(self, session_id: str, request: NewSession, state: SessionState) -> SessionRecord:
+        return self.sessions.put(
+            record(
+                session_id,
+                study_id=request.config.study_id,
+                participant_identity=request.config.participant_identity,
+                provider=request.config.provider.value,
+                limit_micro_usd=request.config.budget_limit_micro_usd,
+                idempotency_key=request.idempotency_key,
+                state=state,
+                timings_s={"validate": 0.0004, "join": 0.25},
+            )
+        )
+
+    def _answer(self, item: SessionRecord, *, existing: bool) -> Started:
+        gone = item.is_gone
+        return Started(
+            record=item,
+            livekit_url="ws://127.0.0.1:7880",
+            participant_token=None if gone else f"token-for-{item.session_id}",
+            token_expires_at=None if gone else NOW + 3600,
+            existing=existing,
+        )
+
+
+@dataclass
+class FakeJournal:
+    entries: dict[str, list[JournalEntry]] = field(default_factory=dict)
+    lives: dict[str, LiveState] = field(default_factory=dict)
+    erased: list[str] = field(default_factory=list)
+    quiet: Callable[[], None] | None = None
+    """Called in each quiet moment of a follower: what happens meanwhile."""
+    error: Exception | None = None
+    followers: int = 0
+
+    def add(self, session_id: str, kind: EventKind, **data: object) -> JournalEntry:
+        entries = self.entries.setdefault(session_id, [])
+        event = JournalEvent(kind=kind, at=NOW + len(entries), data=data)
+        entries.append(JournalEntry(id=f"{len(entries) + 2}-0", event=event))
+        return entries[-1]
+
+    async def read(
+        self, session_id: str, *, after_id: str = BEGINNING, limit: int = 200
+    ) -> tuple[JournalEntry, ...]:
+        if self.error is not None:
+            raise self.error
+        after = int(after_id.partition("-")[0])
+        newer = [e for e in self.entries.get(session_id, []) if int(e.id.partition("-")[0]) > after]
+        return tuple(newer[:limit])
+
+    async def follow(
+        self,
+        session_id: str,
+        *,
+        after_id: str = BEGINNING,
+        until: Callable[[], Awaitable[bool]] | None = None,
+    ) -> AsyncIterator[JournalEntry | None]:
+        self.followers += 1
+        try:
+            while True:
+                over = False
+                entries = await self.read(session_id, after_id=after_id)
+                if not entries:
+                    if self.quiet is not None:
+                        self.quiet()
+                    yield None
+                    over = until is not None and await until()
+                    entries = await self.read(session_id, after_id=after_id) if over else ()
+                for entry in entries:
+                    after_id = entry.id
+                    yield entry
+                if over and not entries:
+                    return
+        finally:
+            self.followers -= 1
+
+    async def transcript(self, session_id: str) -> tuple[Turn, ...]:
+        return tuple(
+            Turn(
+                at=e.event.at,
+                speaker=str(e.event.data["speaker"]),
+                text=str(e.event.data["text"]),
+                interrupted=False,
+                phase_id=None,
+            )
+            for e in await self.read(session_id)
+            if e.event.kind is EventKind.TURN
+        )
+
+    async def live(self, session_id: str) -> LiveState | None:
+        return self.lives.get(session_id)
+
+    async def erase(self, session_id: str) -> bool:
+        self.erased.append(session_id)
+        self.lives.pop(session_id, None)
+        return self.entries.pop(session_id, None) is not None
+
+
+@dataclass
+class FakeMoney:
+    costs: dict[str, SessionCost] = field(default_factory=dict)
+    studies: dict[str, StudyCost] = field(default_factory=dict)
+    error: Exception | None = None
+
+    async def cost(self, session_id: str) -> SessionCost | None:
+        if self.error is not None:
+            raise self.error
+        return self.costs.get(session_id)
+
+    async def study_cost(self, study_id: str) -> StudyCost | None:
+        return self.studies.get(study_id)
+
+    async def totals(self) -> BudgetTotals:
+        if self.error is not None:
+            raise self.error
+        return BudgetTotals(
+            spent_micro_usd=1_250_000,
+            estimate_micro_usd=10,
+            limit_micro_usd=None,
+            committed_micro_usd=1_250_010,
+            sessions=1,
+            open_sessions=1,
+            epoch=1,
+        )
+
+
+class FakeRoster:
+    def __init__(self) -> None:
+        self.now = Crew(warm=2, reserved=0, live=3, starting=1, slots=200, free=197, queue=0)
+        self.error: Exception | None = None
+
+    async def crew(self) -> Crew:
+        if self.error is not None:
+            raise self.error
+        return self.now
+
+
+class FakeWebhooks:
+    """Takes a body that starts with its signature, as the Authorization header has it."""
+
+    def verify_webhook(self, body: bytes, authorization: str | None) -> WebhookEvent:
+        if authorization != "signed" or not body.startswith(b"room_"):
+            raise WebhookRejected("webhook signature does not fit")
+        event, room, event_id = body.decode().split(" ")
+        return WebhookEvent(
+            event_id=event_id,
+            event=event,
+            created_at=NOW,
+            room=room,
+            participant_identity=None,
+            participant_is_agent=False,
+        )
+
+
+def cost(**changes: object) -> SessionCost:
+    base = SessionCost(
+        session_id="s-1",
+        study_id="study-7",
+        provider="openai_realtime",
+        spent_micro_usd=431_200,
+        estimate_micro_usd=9_100,
+        limit_micro_usd=4_000_000,
+        allowance_micro_usd=900_000,
+        verdict=Verdict.GO_ON,
+        model="gpt-realtime",
+        tokens=TokenCounts(input_audio=5_120, output_audio=2_210),
+        responses=9,
+        unpriced_responses=1,
+        minutes=(MinuteCost(minute_epoch=int(NOW) // 60 * 60, micro_usd=431_200),),
+        closed=False,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+class FakeFleet:
+    """All the fakes, and the ports over them."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.sessions = FakeSessions(self.clock)
+        self.starter = FakeStarter(self.sessions)
+        self.journal = FakeJournal()
+        self.money = FakeMoney()
+        self.roster = FakeRoster()
+        self.closed = 0
+        self.problems: dict[str, str | Exception | None] = {
+            "roster": None,
+            "redis": None,
+            "livekit": None,
+            "warm": None,
+        }
+
+    def ports(self) -> Ports:
+        return Ports(
+            starter=self.starter,
+            sessions=self.sessions,
+            journal=self.journal,
+            money=self.money,
+            roster=self.roster,
+            webhooks=FakeWebhooks(),
+            checks={name: self._check(name) for name in self.problems},
+            providers=(
+                ProviderInfo(
+                    provider=Provider.OPENAI_REALTIME, simulated=True, endpoint="ws://127.0.0.1:1"
+                ),
+                ProviderInfo(provider=Provider.GEMINI_LIVE, simulated=False),
+            ),
+            clock=self.clock,
+            session_of_room=lambda room: room.removeprefix("interview-"),
+            sleep=self.clock.sleep,
+            aclose=self._aclose,
+        )
+
+    async def _aclose(self) -> None:
+        self.closed += 1
+
+    def _check(self, name: str) -> Callable[[], Awaitable[str | None]]:
+        async def check() -> str | None:
+            problem = self.problems[name]
+            if isinstance(problem, Exception):
+                raise problem
+            return problem
+
+        return check
