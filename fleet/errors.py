@@ -17,7 +17,11 @@
     │   ├── RegistryUnavailable
     │   └── JournalUnavailable
     ├── BudgetUnavailable          no allowance can be had: no session may start (retryable)
+    ├── BudgetExhausted            study or fleet have nothing left for another session
     ├── ControlPlaneUnavailable    roster or supervisor did not answer (retryable)
+    │   ├── ActorLost              an actor died before it answered; the call may have happened
+    │   │   └── ActorMissing       there is no actor by that name
+    │   └── NoAnswer               none within the deadline; the call may still happen
     └── LiveKitError
         ├── LiveKitUnavailable     no answer (retryable)
         └── LiveKitRefused         it answered no
@@ -218,6 +222,17 @@ class BudgetUnavailable(FleetError):
         self.retry_after_s = 2.0
 
 
+class BudgetExhausted(FleetError):
+    """A limit stands in the way, not an outage: only an operator's higher one helps."""
+
+    code = "budget_exhausted"
+    http_status = 409
+
+    def __init__(self, study_id: str) -> None:
+        super().__init__(f"the limit of study {study_id} or of the fleet is used up")
+        self.study_id = study_id
+
+
 class ControlPlaneUnavailable(FleetError):
     code = "control_plane_unavailable"
     retryable = True
@@ -227,6 +242,25 @@ class ControlPlaneUnavailable(FleetError):
         super().__init__(f"{part}: {reason}")
         self.part = part
         self.retry_after_s = 2.0
+
+
+class ActorLost(ControlPlaneUnavailable):
+    code = "actor_lost"
+
+
+class ActorMissing(ActorLost):
+    code = "actor_missing"
+
+    def __init__(self, part: str) -> None:
+        super().__init__(part, "no such actor")
+
+
+class NoAnswer(ControlPlaneUnavailable):
+    code = "actor_no_answer"
+
+    def __init__(self, part: str, deadline_s: float) -> None:
+        super().__init__(part, f"no answer within {deadline_s:g} s")
+        self.deadline_s = deadline_s
 
 
 class LiveKitError(FleetError):

@@ -1,13 +1,7 @@
 """Every call to Ray, and every error of Ray's turned into one of ours.
 
 Names are looked up in ``namespace`` explicitly: a Serve replica lives in another one. Errors
-raised here are ControlPlaneUnavailable or one of these:
-
-    ControlPlaneUnavailable
-    ├── ActorLost      it died before it answered; the call may have happened or not
-    │   └── ActorMissing   there is no actor by that name
-    └── NoAnswer       none within the deadline; the call may still happen
-
+raised here are ControlPlaneUnavailable: ActorLost, ActorMissing or NoAnswer where it is known.
 An error that the called method raised itself comes through as it was raised.
 """
 
@@ -28,29 +22,10 @@ from ray.exceptions import (
     RayTaskError,
 )
 
-from fleet.errors import ControlPlaneUnavailable
+from fleet.errors import ActorLost, ActorMissing, ControlPlaneUnavailable, NoAnswer
 
 SLOT_RESOURCE = "session_slot"
 """A custom resource of Ray nodes, one for each session that a node may carry."""
-
-
-class ActorLost(ControlPlaneUnavailable):
-    code = "actor_lost"
-
-
-class ActorMissing(ActorLost):
-    code = "actor_missing"
-
-    def __init__(self, part: str) -> None:
-        super().__init__(part, "no such actor")
-
-
-class NoAnswer(ControlPlaneUnavailable):
-    code = "actor_no_answer"
-
-    def __init__(self, part: str, deadline_s: float) -> None:
-        super().__init__(part, f"no answer within {deadline_s:g} s")
-        self.deadline_s = deadline_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +39,7 @@ class ActorOptions:
     max_task_retries: int = 0
     max_concurrency: int = 1000
     resources: dict[str, float] = field(default_factory=dict)
+    runtime_env: dict[str, Any] = field(default_factory=dict)
 
     def as_kwargs(self) -> dict[str, Any]:
         return {
@@ -75,6 +51,7 @@ class ActorOptions:
             "max_task_retries": self.max_task_retries,
             "max_concurrency": self.max_concurrency,
             "resources": self.resources,
+            **({"runtime_env": self.runtime_env} if self.runtime_env else {}),
         }
 
 

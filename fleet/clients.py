@@ -1,0 +1,116 @@
+"""The named control actors as their callers see them: typed, with a deadline on every call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent_actor.contract import ActorId, EndReason, SessionId, StudyId
+from agent_actor.messages import Allowance, JoinReport, StopMode
+from fleet.errors import BudgetUnavailable, ControlPlaneUnavailable
+from fleet.parts import StartRequest
+from fleet.pool import PoolSnapshot, Reservation
+from fleet.ray_calls import RemoteActor
+from fleet.roster_actor import ROSTER, SUPERVISOR
+from fleet.supervisor import SupervisorSnapshot
+
+BUDGET = "budget"
+CALL_DEADLINE_S = 5.0
+"""For what an actor answers out of its own memory."""
+
+
+class RayRosterClient:
+    def __init__(self, namespace: str) -> None:
+        self._actor = RemoteActor(ROSTER, namespace)
+
+    async def reserve(self, session_id: SessionId, wait_s: float) -> Reservation:
+        return await self._wait("reserve", session_id, wait_s)
+
+    async def reassign(self, session_id: SessionId, wait_s: float) -> Reservation:
+        return await self._wait("reassign", session_id, wait_s)
+
+    async def begin(self, session_id: SessionId) -> ActorId | None:
+        found: ActorId | None = await self._call("begin", session_id)
+        return found
+
+    async def release(self, session_id: SessionId) -> None:
+        await self._call("release", session_id)
+
+    async def drain(self, on: bool) -> None:
+        await self._call("drain", on)
+
+    async def snapshot(self) -> PoolSnapshot:
+        snapshot: PoolSnapshot = await self._call("snapshot")
+        return snapshot
+
+    async def exposition(self) -> bytes:
+        text: bytes = await self._call("exposition")
+        return text
+
+    async def _wait(self, method: str, session_id: SessionId, wait_s: float) -> Reservation:
+        deadline_s = wait_s + CALL_DEADLINE_S
+        answer: Reservation = await self._actor.call(
+            method, session_id, wait_s, deadline_s=deadline_s
+        )
+        return answer
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        return await self._actor.call(method, *args, deadline_s=CALL_DEADLINE_S)
+
+
+class RaySupervisorClient:
+    def __init__(self, namespace: str) -> None:
+        self._actor = RemoteActor(SUPERVISOR, namespace)
+
+    async def start(self, request: StartRequest, deadline_s: float) -> JoinReport:
+        report: JoinReport = await self._actor.call("start", request, deadline_s=deadline_s)
+        return report
+
+    async def stop(self, session_id: SessionId, reason: EndReason, mode: StopMode) -> None:
+        await self._call("stop", session_id, reason, mode)
+
+    async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool:
+        deadline_s = timeout_s + CALL_DEADLINE_S
+        over: bool = await self._actor.call(
+            "wait_over", session_id, timeout_s, deadline_s=deadline_s
+        )
+        return over
+
+    async def snapshot(self) -> SupervisorSnapshot:
+        snapshot: SupervisorSnapshot = await self._call("snapshot")
+        return snapshot
+
+    async def exposition(self) -> bytes:
+        text: bytes = await self._call("exposition")
+        return text
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        return await self._actor.call(method, *args, deadline_s=CALL_DEADLINE_S)
+
+
+class RayBudgetClient:
+    """What the dispatcher and the supervisor ask of the budget actor."""
+
+    def __init__(self, namespace: str) -> None:
+        self._actor = RemoteActor(BUDGET, namespace)
+
+    @property
+    def actor(self) -> RemoteActor:
+        return self._actor
+
+    async def open(
+        self, session_id: SessionId, study_id: StudyId, provider: str, limit_micro_usd: int
+    ) -> Allowance:
+        allowance: Allowance = await self._call(
+            "open", session_id, study_id, provider, limit_micro_usd
+        )
+        return allowance
+
+    async def close(self, session_id: SessionId) -> int | None:
+        cost = await self._call("close", session_id)
+        return None if cost is None else int(cost.spent_micro_usd)
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        try:
+            return await self._actor.call(method, *args, deadline_s=CALL_DEADLINE_S)
+        except ControlPlaneUnavailable as error:
+            raise BudgetUnavailable(str(error)) from error

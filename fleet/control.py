@@ -1,0 +1,245 @@
+"""Starting and stopping the control plane: the named actors "budget", "supervisor", "roster".
+
+They start in that order, each needed by the next, and each survives whoever started it. The one
+order of stopping:
+
+1. new sessions are refused (the roster drains);
+2. with ``drain_s``, sessions under way may end by themselves for so long;
+3. the supervisor asks the rest to end: goodbye, then now, then their actors are killed; records
+   are ended, accounts closed, rooms deleted, permits freed;
+4. the roster ends the warm actors;
+5. supervisor, roster and budget actor are killed, the budget actor last: it has written
+   everything before it answered;
+6. whatever session actor is left is killed, and no name of ours is taken any more.
+
+Both ways may be gone twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from fleet import ray_calls
+from fleet.budget.client import get_or_create_budget_actor
+from fleet.clients import BUDGET, RayBudgetClient, RayRosterClient, RaySupervisorClient
+from fleet.crew import ACTOR_PREFIX, ActorSpec
+from fleet.dispatcher import Dispatcher, DispatchLimits, DispatchParts
+from fleet.errors import ActorMissing, ControlPlaneUnavailable, FleetError
+from fleet.livekit_client import LiveKitClient
+from fleet.models import model_resolver
+from fleet.pool import PoolSnapshot
+from fleet.ray_calls import ActorOptions, RemoteActor
+from fleet.registry import Registry
+from fleet.roster_actor import ROSTER, SUPERVISOR, RosterActor, RosterConfig
+from fleet.roster_model import RosterLimits
+from fleet.session_run import RunLimits
+from fleet.settings import FleetSettings
+from fleet.supervisor import SupervisorSnapshot
+from fleet.supervisor_actor import SupervisorActor, SupervisorConfig
+
+START_DEADLINE_S = 60.0
+"""For a control actor to answer: a worker process has to be started for each."""
+SHUTDOWN_DEADLINE_S = 60.0
+GONE_DEADLINE_S = 15.0
+GOODBYE_S = 20.0
+"""Longer than an actor takes for its own goodbye, AgentSettings.goodbye_timeout_s."""
+QUEUE_LIMIT = 100
+EXPECTED_WARM_S = 6.0
+"""Before any actor has started: what one took that imports everything by itself, 5.9 s."""
+_POLL_S = 0.05
+_CONTROL_CONCURRENCY = 10_000
+"""Each session holds a call or two open at its supervisor, each waiting one at the roster."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlPlane:
+    """Handles on a running control plane; holding them owns nothing."""
+
+    roster: RayRosterClient
+    supervisor: RaySupervisorClient
+    budget: RayBudgetClient
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetSnapshot:
+    pool: PoolSnapshot
+    supervisor: SupervisorSnapshot
+
+
+async def start_control_plane(
+    settings: FleetSettings, *, actor: ActorSpec | None = None
+) -> ControlPlane:
+    """Returns when all three answer; warm actors come after. Ray must be connected.
+
+    One that runs already keeps the settings that it was started with.
+    Raises ControlPlaneUnavailable.
+    """
+    get_or_create_budget_actor(settings)
+    namespace = settings.ray_namespace
+    _create(SUPERVISOR, namespace, SupervisorActor, supervisor_config(settings))
+    await _open(SUPERVISOR, namespace)
+    _create(ROSTER, namespace, RosterActor, roster_config(settings, actor))
+    await _open(ROSTER, namespace)
+    log.info("control_plane_started", namespace=namespace)
+    return control_plane(settings)
+
+
+def control_plane(settings: FleetSettings) -> ControlPlane:
+    """For those who did not start it. Asks nothing yet."""
+    namespace = settings.ray_namespace
+    return ControlPlane(
+        roster=RayRosterClient(namespace),
+        supervisor=RaySupervisorClient(namespace),
+        budget=RayBudgetClient(namespace),
+    )
+
+
+async def drain_control_plane(settings: FleetSettings, *, on: bool = True) -> None:
+    """Refuse new sessions, or take them again. Those under way and those that already wait for
+    an actor go on. Raises ControlPlaneUnavailable.
+    """
+    await control_plane(settings).roster.drain(on)
+
+
+async def fleet_snapshot(settings: FleetSettings) -> FleetSnapshot:
+    """Raises ControlPlaneUnavailable."""
+    plane = control_plane(settings)
+    pool, supervisor = await asyncio.gather(plane.roster.snapshot(), plane.supervisor.snapshot())
+    return FleetSnapshot(pool=pool, supervisor=supervisor)
+
+
+async def stop_control_plane(
+    settings: FleetSettings, *, drain_s: float = 0.0, goodbye_s: float = 5.0
+) -> None:
+    """See the module for the order. Nothing is left after it, also when parts of it failed.
+
+    ``goodbye_s``: how long interviewers have for their goodbye.
+    """
+    namespace = settings.ray_namespace
+    roster, supervisor = RemoteActor(ROSTER, namespace), RemoteActor(SUPERVISOR, namespace)
+    await _try("drain", roster.call, "drain", True, deadline_s=5.0)
+    if drain_s > 0:
+        await _try("idle", supervisor.call, "idle", drain_s, deadline_s=drain_s + 5.0)
+    deadline_s = goodbye_s + SHUTDOWN_DEADLINE_S
+    await _try("supervisor", supervisor.call, "shutdown", goodbye_s, deadline_s=deadline_s)
+    await _try("roster", roster.call, "shutdown", deadline_s=SHUTDOWN_DEADLINE_S)
+    for name in (SUPERVISOR, ROSTER, BUDGET):
+        ray_calls.kill_named(name, namespace)
+    for name in ray_calls.names(namespace, ACTOR_PREFIX):
+        ray_calls.kill_named(name, namespace)
+    await _until_gone(namespace)
+    log.info("control_plane_stopped", namespace=namespace)
+
+
+async def open_dispatcher(
+    settings: FleetSettings,
+) -> tuple[Dispatcher, Callable[[], Awaitable[None]]]:
+    """A dispatcher for one process of the ingress, and what closes it with all it opened."""
+    registry, livekit = Registry.from_settings(settings), LiveKitClient.from_settings(settings)
+    plane = control_plane(settings)
+    parts = DispatchParts(
+        roster=plane.roster,
+        supervisor=plane.supervisor,
+        budget=plane.budget,
+        records=registry,
+        rooms=livekit,
+        resolve_model=model_resolver(settings, lambda: datetime.now(UTC).date()),
+    )
+    dispatcher = Dispatcher(parts, dispatch_limits(settings))
+    await dispatcher.open()
+
+    async def aclose() -> None:
+        await dispatcher.aclose()
+        await asyncio.gather(registry.aclose(), livekit.aclose())
+
+    return dispatcher, aclose
+
+
+def roster_config(settings: FleetSettings, actor: ActorSpec | None = None) -> RosterConfig:
+    return RosterConfig(
+        namespace=settings.ray_namespace,
+        limits=RosterLimits(
+            warm_target=settings.warm_actors,
+            max_sessions=settings.max_sessions,
+            max_starting=settings.max_starting_actors,
+            queue_limit=QUEUE_LIMIT,
+            # A dispatch that has not begun its session by its deadline never will.
+            lease_s=settings.dispatch_deadline_s + 5.0,
+            expected_warm_s=EXPECTED_WARM_S,
+            full_retry_after_s=settings.full_retry_after_s,
+        ),
+        actor=actor
+        or ActorSpec(num_cpus=settings.actor_cpus, warm_timeout_s=settings.actor_warm_timeout_s),
+    )
+
+
+def supervisor_config(settings: FleetSettings) -> SupervisorConfig:
+    return SupervisorConfig(
+        settings=settings,
+        limits=RunLimits(
+            livekit_url=settings.livekit_url,
+            agent_token_ttl_s=settings.agent_token_ttl_s,
+            join_timeout_s=settings.join_timeout_s,
+            max_attempts=settings.max_attempts,
+            goodbye_grace_s=GOODBYE_S,
+            stop_grace_s=settings.stop_grace_s,
+        ),
+    )
+
+
+def dispatch_limits(settings: FleetSettings) -> DispatchLimits:
+    return DispatchLimits(
+        livekit_url=settings.participant_livekit_url,
+        deadline_s=settings.dispatch_deadline_s,
+        join_timeout_s=settings.join_timeout_s,
+        token_ttl_s=settings.participant_token_ttl_s,
+        room_empty_timeout_s=settings.room_empty_timeout_s,
+    )
+
+
+def _create(name: str, namespace: str, cls: type[Any], config: Any) -> None:
+    options = ActorOptions(
+        name=name,
+        namespace=namespace,
+        num_cpus=0,
+        max_restarts=-1,
+        max_concurrency=_CONTROL_CONCURRENCY,
+    )
+    ray_calls.get_or_create(cls, options, config)
+
+
+async def _open(name: str, namespace: str) -> None:
+    await RemoteActor(name, namespace).call("open", deadline_s=START_DEADLINE_S)
+
+
+async def _try(part: str, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> None:
+    """Stopping goes on whatever fails: the kills at its end work on whoever does not answer."""
+    try:
+        await call(*args, **kwargs)
+    except ActorMissing:
+        pass
+    except FleetError as error:
+        log.warning("stop_step_failed", part=part, error=str(error))
+
+
+async def _until_gone(namespace: str) -> None:
+    deadline = time.monotonic() + GONE_DEADLINE_S
+    while left := _ours(namespace):
+        if time.monotonic() >= deadline:
+            raise ControlPlaneUnavailable("stop", f"still there: {', '.join(left)}")
+        await asyncio.sleep(_POLL_S)
+
+
+def _ours(namespace: str) -> list[str]:
+    control = {ROSTER, SUPERVISOR, BUDGET}
+    names = ray_calls.names(namespace)
+    return [name for name in names if name in control or name.startswith(ACTOR_PREFIX)]

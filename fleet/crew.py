@@ -1,0 +1,99 @@
+"""Session actors as the roster sees them: how one is made, asked for its pulse, and ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agent_actor.contract import ActorId
+from agent_actor.messages import WarmReport
+from fleet import ray_calls
+from fleet.errors import ActorLost
+from fleet.ray_calls import ActorOptions
+
+ACTOR_PREFIX = "session-actor-"
+SESSION_ACTOR = "agent_actor.actor:SessionActor"
+PING_DEADLINE_S = 5.0
+
+
+def actor_name(actor_id: ActorId) -> str:
+    return f"{ACTOR_PREFIX}{actor_id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorSpec:
+    """What session actors are made of. The class is named by its import path because workers
+    import it themselves; it is called with the actor's id alone and reads its settings, keys
+    among them, from the environment of its node.
+    """
+
+    class_path: str = SESSION_ACTOR
+    num_cpus: float = 0.1
+    warm_timeout_s: float = 60.0
+    runtime_env: dict[str, Any] = field(default_factory=dict)
+
+
+class Crew(Protocol):
+    """What the pool does to actors. ``kill`` returns at once and never fails."""
+
+    async def start(self, actor_id: ActorId) -> WarmReport:
+        """Make it and wait until it is warm. Raises ControlPlaneUnavailable."""
+
+    async def rejoin(self, actor_id: ActorId) -> WarmReport:
+        """The same for one that an earlier roster made."""
+
+    async def ping(self, actor_id: ActorId) -> None:
+        """Raises ActorLost (it is dead) or NoAnswer (it may be busy)."""
+
+    def kill(self, actor_id: ActorId) -> None: ...
+
+    def existing(self) -> list[ActorId]: ...
+
+
+class RayCrew:
+    def __init__(self, spec: ActorSpec, namespace: str) -> None:
+        self._spec = spec
+        self._namespace = namespace
+        self._handles: dict[ActorId, Any] = {}
+
+    async def start(self, actor_id: ActorId) -> WarmReport:
+        slots = ray_calls.has_resource(ray_calls.SLOT_RESOURCE)
+        options = ActorOptions(
+            name=actor_name(actor_id),
+            namespace=self._namespace,
+            num_cpus=self._spec.num_cpus,
+            resources={ray_calls.SLOT_RESOURCE: 1} if slots else {},
+            runtime_env=self._spec.runtime_env,
+        )
+        cls = ray_calls.load_class(self._spec.class_path)
+        self._handles[actor_id] = ray_calls.create(cls, options, actor_id)
+        return await self._warm(actor_id)
+
+    async def rejoin(self, actor_id: ActorId) -> WarmReport:
+        self._handles[actor_id] = ray_calls.find(actor_name(actor_id), self._namespace)
+        return await self._warm(actor_id)
+
+    async def ping(self, actor_id: ActorId) -> None:
+        handle = self._handles.get(actor_id)
+        if handle is None:
+            raise ActorLost(actor_name(actor_id), "ended")
+        await ray_calls.answer(
+            handle.ping.remote(), part=actor_name(actor_id), deadline_s=PING_DEADLINE_S
+        )
+
+    def kill(self, actor_id: ActorId) -> None:
+        handle = self._handles.pop(actor_id, None)
+        if handle is not None:
+            ray_calls.kill(handle)
+
+    def existing(self) -> list[ActorId]:
+        found = ray_calls.names(self._namespace, ACTOR_PREFIX)
+        return [ActorId(name.removeprefix(ACTOR_PREFIX)) for name in found]
+
+    async def _warm(self, actor_id: ActorId) -> WarmReport:
+        report: WarmReport = await ray_calls.answer(
+            self._handles[actor_id].warm.remote(),
+            part=actor_name(actor_id),
+            deadline_s=self._spec.warm_timeout_s,
+        )
+        return report

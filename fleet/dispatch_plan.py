@@ -1,0 +1,75 @@
+"""What a request comes to before anything is done about it: contract, record, metadata. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from agent_actor.contract import Provider, SessionConfig, dump_metadata
+from fleet.records import SessionRecord
+from fleet.split import choose
+
+ROOM_PREFIX = "interview-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DispatchRequest:
+    """``split`` is given instead of a chosen provider: the one in ``config`` is replaced."""
+
+    config: SessionConfig
+    split: Mapping[Provider, float] | None = None
+    idempotency_key: str | None = None
+    body_hash: str = ""
+    respond_async: bool = False
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """``metadata`` is the contract as it will stand in the room."""
+
+    config: SessionConfig
+    metadata: str = field(repr=False)
+    record: SessionRecord
+
+
+def make_plan(
+    request: DispatchRequest,
+    session_id: str,
+    now: float,
+    resolve_model: Callable[[SessionConfig], SessionConfig],
+) -> Plan:
+    """Raises ContractInvalid (a split without weights), ContractTooLarge, and whatever
+    ``resolve_model`` has against the model.
+    """
+    settled = {
+        "provider": _provider(request),
+        "session_id": session_id,
+        "created_at": datetime.fromtimestamp(now, UTC),
+    }
+    config = resolve_model(request.config.model_copy(update=settled))
+    record = SessionRecord(
+        session_id=session_id,
+        study_id=config.study_id,
+        participant_identity=config.participant_identity,
+        room=f"{ROOM_PREFIX}{session_id}",
+        provider=config.provider,
+        model=config.model,
+        language=config.language,
+        limit_micro_usd=config.budget_limit_micro_usd,
+        created_at=now,
+        idempotency_key=request.idempotency_key,
+    )
+    return Plan(config=config, metadata=dump_metadata(config), record=record)
+
+
+def _provider(request: DispatchRequest) -> Provider:
+    config = request.config
+    if request.split is None:
+        return config.provider
+    return choose(
+        request.split,
+        study_id=config.study_id,
+        participant_identity=config.participant_identity,
+    )

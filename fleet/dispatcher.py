@@ -1,0 +1,362 @@
+"""From a request to an agent in its room, in timed steps, each undone if a later one fails.
+
+    validate   the contract of this one session: ids, provider, model, size
+    claim      its record, and its place under the Idempotency-Key
+    reserve    a permit and a warm actor
+    budget     its account and first allowance
+    room       the LiveKit room with the contract in it
+    join       an agent at work on it; from here on the session is the supervisor's
+
+A request that was refused (full, draining) leaves no record. One that failed leaves a record
+that says why, and its Idempotency-Key may be used again if trying again can help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from agent_actor.contract import EndReason, SessionConfig, SessionId, SessionState, StudyId
+from agent_actor.messages import JoinReport, StopMode, Verdict
+from fleet.dispatch_plan import DispatchRequest, Plan, make_plan
+from fleet.endings import Endings, EndStep
+from fleet.errors import (
+    BudgetExhausted,
+    ControlPlaneUnavailable,
+    DispatchFailed,
+    DispatchTimeout,
+    FleetDraining,
+    FleetError,
+    FleetFull,
+    LiveKitError,
+    SessionNotFound,
+    StateConflict,
+)
+from fleet.owned_tasks import OwnedTasks
+from fleet.parts import (
+    BudgetClient,
+    Records,
+    Rooms,
+    RosterClient,
+    StartRequest,
+    SupervisorClient,
+)
+from fleet.records import RANK, SessionRecord
+from fleet.registry import new_session_id
+from fleet.steps import StepTimer
+
+REFUSAL_WAIT_S = 0.5
+"""How long an answer that is to come "at once" waits to hear whether the fleet is full."""
+REPLAY_POLL_S = 0.1
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispatched:
+    """``existing``: the Idempotency-Key was known, this is the session it first made."""
+
+    record: SessionRecord
+    livekit_url: str
+    participant_token: str | None = field(repr=False)
+    """None once the session is gone."""
+    token_expires_at: float | None
+    existing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DispatchLimits:
+    livekit_url: str
+    """As participants reach it."""
+    deadline_s: float = 25.0
+    join_timeout_s: float = 10.0
+    token_ttl_s: int = 3600
+    room_empty_timeout_s: int = 120
+
+    @property
+    def wait_for_actor_s(self) -> float:
+        """What of the deadline may be spent waiting, so that joining still fits."""
+        return max(0.0, self.deadline_s - self.join_timeout_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DispatchParts:
+    roster: RosterClient
+    supervisor: SupervisorClient
+    budget: BudgetClient
+    records: Records
+    rooms: Rooms
+    resolve_model: Callable[[SessionConfig], SessionConfig] = lambda config: config
+    """Aliases and defaults; raises ModelUnpriced or ModelRetired."""
+    new_id: Callable[[], str] = new_session_id
+    now: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass(kw_only=True)
+class _Dispatch:
+    """One request on its way. ``done`` is what there is to undo."""
+
+    request: DispatchRequest
+    plan: Plan
+    steps: StepTimer
+    done: list[EndStep] = field(default_factory=list)
+    handed_over: bool = False
+
+    @property
+    def session_id(self) -> SessionId:
+        return SessionId(self.plan.record.session_id)
+
+
+class Dispatcher:
+    """Use: ``open``, then anything, then ``aclose``. All in one event loop."""
+
+    def __init__(self, parts: DispatchParts, limits: DispatchLimits) -> None:
+        self._parts = parts
+        self._limits = limits
+        self._endings = Endings()
+        self._tasks = OwnedTasks("dispatcher")
+        self._background = OwnedTasks("dispatcher")
+        self._closed = False
+
+    async def open(self) -> None:
+        self._background.start(self._endings.keep_paying())
+
+    async def aclose(self, *, timeout_s: float = 5.0) -> None:
+        """Refuses new requests, lets those on their way end, and undoes what does not in time."""
+        self._closed = True
+        await self._tasks.settle(timeout_s)
+        await self._tasks.aclose()
+        await self._endings.pay()
+        await self._background.aclose()
+
+    async def dispatch(self, request: DispatchRequest) -> Dispatched:
+        """Answers when the agent is in the room, or once accepted with ``respond_async``.
+
+        Once the record is written the dispatch is completed or undone even if the caller is
+        cancelled. Raises agent_actor's ContractError or ProviderError, and FleetError.
+        """
+        if self._closed:
+            raise FleetDraining
+        steps = StepTimer(self._parts.clock)
+        with steps("validate"):
+            session_id, now = self._parts.new_id(), self._parts.now()
+            plan = make_plan(request, session_id, now, self._parts.resolve_model)
+            dispatch = _Dispatch(request=request, plan=plan, steps=steps)
+        return await asyncio.shield(self._tasks.start(self._claim(dispatch)))
+
+    async def stop(
+        self,
+        session_id: str,
+        *,
+        reason: EndReason = EndReason.OPERATOR,
+        mode: StopMode = StopMode.GOODBYE,
+    ) -> None:
+        """Ask a session to end; one that is ending or gone stays as it is. Raises
+        SessionNotFound."""
+        known = SessionId(session_id)
+        try:
+            await self._parts.supervisor.stop(known, reason, mode)
+        except SessionNotFound:
+            record = await self._parts.records.get(session_id)
+            if not record.is_gone:
+                # Not assigned yet: without its record it never will be.
+                await self._parts.records.end(session_id, reason)
+                await self._parts.roster.release(known)
+
+    # Steps
+
+    async def _claim(self, dispatch: _Dispatch) -> Dispatched:
+        with dispatch.steps("claim"):
+            created = await self._parts.records.create(
+                dispatch.plan.record, body_hash=dispatch.request.body_hash
+            )
+        if created.existing:
+            return await self._replay(created.record, dispatch.request)
+        if not dispatch.request.respond_async:
+            return self._dispatched(await self._start(dispatch))
+        start = self._tasks.start(self._start(dispatch))
+        await asyncio.wait({start}, timeout=REFUSAL_WAIT_S)
+        if start.done():
+            return self._dispatched(start.result())
+        start.add_done_callback(_note_late_failure)
+        return self._dispatched(dispatch.plan.record)
+
+    async def _start(self, dispatch: _Dispatch) -> SessionRecord:
+        try:
+            async with asyncio.timeout(self._limits.deadline_s):
+                report = await self._take_steps(dispatch)
+        except TimeoutError:
+            error = DispatchTimeout(
+                session_id=dispatch.session_id,
+                step=dispatch.steps.current,
+                waited_s=self._limits.deadline_s,
+            )
+            await self._undo(dispatch, error)
+            raise error from None
+        except asyncio.CancelledError:
+            await asyncio.shield(self._background.start(self._undo(dispatch, FleetDraining())))
+            raise
+        except Exception as error:
+            await self._undo(dispatch, error)
+            raise
+        return await self._joined(dispatch, report)
+
+    async def _take_steps(self, dispatch: _Dispatch) -> JoinReport:
+        parts, session_id = self._parts, dispatch.session_id
+        with dispatch.steps("reserve"):
+            dispatch.done.append(
+                EndStep(name="permit", work=lambda: parts.roster.release(session_id))
+            )
+            await parts.roster.reserve(session_id, self._limits.wait_for_actor_s)
+        with dispatch.steps("budget"):
+            dispatch.done.append(
+                EndStep(name="budget", work=lambda: parts.budget.close(session_id))
+            )
+            request = await self._opened(dispatch)
+        with dispatch.steps("room"):
+            room = dispatch.plan.record.room
+            dispatch.done.append(EndStep(name="room", work=lambda: parts.rooms.delete_room(room)))
+            await parts.rooms.create_room(
+                room,
+                metadata=dispatch.plan.metadata,
+                empty_timeout_s=self._limits.room_empty_timeout_s,
+            )
+        with dispatch.steps("join"):
+            dispatch.handed_over = True
+            return await parts.supervisor.start(request, self._limits.deadline_s)
+
+    async def _opened(self, dispatch: _Dispatch) -> StartRequest:
+        session_id, study_id = dispatch.session_id, StudyId(dispatch.plan.record.study_id)
+        limit, provider = dispatch.plan.record.limit_micro_usd, dispatch.plan.record.provider
+        allowance = await self._parts.budget.open(session_id, study_id, provider, limit)
+        if allowance.verdict is Verdict.END:
+            raise BudgetExhausted(study_id)
+        return StartRequest(
+            session_id=session_id,
+            study_id=study_id,
+            provider=provider,
+            room=dispatch.plan.record.room,
+            allowance=allowance,
+            limit_micro_usd=limit,
+            session_timeout_s=dispatch.plan.config.session_timeout_seconds,
+            wait_for_actor_s=self._limits.wait_for_actor_s,
+            traceparent=dispatch.request.traceparent,
+        )
+
+    async def _joined(self, dispatch: _Dispatch, report: JoinReport) -> SessionRecord:
+        timings_s = {**dispatch.steps.timings_s, "connect": report.connect_s}
+        try:
+            return await self._parts.records.add_facts(dispatch.session_id, timings_s=timings_s)
+        except FleetError as error:
+            # The interview is under way; that its timings are not written down is no failure.
+            log.warning("timings_not_written", session_id=dispatch.session_id, error=str(error))
+            return replace(
+                dispatch.plan.record,
+                state=SessionState.JOINED,
+                actor_id=report.actor_id,
+                timings_s=timings_s,
+            )
+
+    # Failing
+
+    async def _undo(self, dispatch: _Dispatch, error: Exception) -> None:
+        code = getattr(error, "code", "internal_error")
+        session_id = dispatch.session_id
+        log.warning(
+            "dispatch_failed", session_id=session_id, step=dispatch.steps.current, code=code
+        )
+        if dispatch.handed_over and await self._is_the_supervisors(dispatch, error):
+            await self._endings.run(session_id, [self._unclaiming(dispatch, error)])
+            return
+        steps = [
+            EndStep(name="record", work=lambda: self._end_record(dispatch, error, code)),
+            *reversed(dispatch.done),
+            self._unclaiming(dispatch, error),
+        ]
+        await self._endings.run(session_id, steps)
+
+    async def _is_the_supervisors(self, dispatch: _Dispatch, error: Exception) -> bool:
+        """Whether the session is in the supervisor's hands, who clears up after it."""
+        if isinstance(error, DispatchFailed) and not isinstance(error, DispatchTimeout):
+            return True
+        if isinstance(error, FleetDraining):
+            return False
+        try:
+            await self._parts.supervisor.stop(
+                dispatch.session_id, EndReason.ACTOR_LOST, StopMode.NOW
+            )
+        except (SessionNotFound, ControlPlaneUnavailable):
+            return False
+        return True
+
+    async def _end_record(self, dispatch: _Dispatch, error: Exception, code: str) -> None:
+        """A refusal leaves no trace, unless the caller was told the session's id already."""
+        refused = isinstance(error, (FleetFull, FleetDraining))
+        try:
+            if refused and not dispatch.request.respond_async:
+                return await self._parts.records.withdraw(dispatch.session_id)
+            await self._parts.records.end(
+                dispatch.session_id,
+                _reason_for(error),
+                error_code=code,
+                error=str(error),
+                timings_s=dispatch.steps.timings_s,
+            )
+        except (SessionNotFound, StateConflict):
+            log.info("record_ended_by_others", session_id=dispatch.session_id)
+
+    def _unclaiming(self, dispatch: _Dispatch, error: Exception) -> EndStep:
+        key = dispatch.request.idempotency_key
+
+        async def unclaim() -> None:
+            if key is not None and getattr(error, "retryable", False):
+                await self._parts.records.release_claim(dispatch.session_id, key)
+
+        return EndStep(name="claim", work=unclaim)
+
+    # Answering
+
+    async def _replay(self, record: SessionRecord, request: DispatchRequest) -> Dispatched:
+        """The answer to a repeated request: the session as it is once its agent has joined."""
+        joined = RANK[SessionState.JOINED]
+        deadline = self._parts.clock() + self._limits.deadline_s
+        while not request.respond_async and RANK[record.state] < joined:
+            if self._parts.clock() >= deadline:
+                break
+            await asyncio.sleep(REPLAY_POLL_S)
+            record = await self._parts.records.get(record.session_id)
+        return self._dispatched(record, existing=True)
+
+    def _dispatched(self, record: SessionRecord, *, existing: bool = False) -> Dispatched:
+        token: str | None = None
+        ttl_s = self._limits.token_ttl_s
+        if not record.is_gone:
+            token = self._parts.rooms.participant_token(
+                room=record.room, identity=record.participant_identity, ttl_s=ttl_s
+            )
+        return Dispatched(
+            record=record,
+            livekit_url=self._limits.livekit_url,
+            participant_token=token,
+            token_expires_at=self._parts.now() + ttl_s if token else None,
+            existing=existing,
+        )
+
+
+def _reason_for(error: Exception) -> EndReason:
+    if isinstance(error, LiveKitError):
+        return EndReason.ROOM_FAILED
+    if isinstance(error, BudgetExhausted):
+        return EndReason.BUDGET_EXCEEDED
+    return EndReason.ACTOR_LOST
+
+
+def _note_late_failure(start: asyncio.Task[SessionRecord]) -> None:
+    # The caller has had its answer; the record says why.
+    if not start.cancelled():
+        start.exception()

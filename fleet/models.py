@@ -1,0 +1,27 @@
+"""Which dated model a contract's model stands for, checked where a session is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+from agent_actor.contract import SessionConfig
+from agent_actor.rates import load_rates
+from fleet.settings import FleetSettings
+
+
+def model_resolver(
+    settings: FleetSettings, today: Callable[[], date]
+) -> Callable[[SessionConfig], SessionConfig]:
+    """Gives a contract the dated model that its name, or its lack of one, stands for.
+
+    That raises ModelUnpriced or ModelRetired: a session that could not be held to its budget is
+    refused before anybody waits for it. Raises RatesInvalid here.
+    """
+    table = load_rates(settings.rates_path, settings.model_aliases)
+
+    def resolve(config: SessionConfig) -> SessionConfig:
+        rate = table.rate_for(config.provider.value, config.model, today())
+        return config.model_copy(update={"model": rate.model})
+
+    return resolve

@@ -1,0 +1,44 @@
+"""Background work with an owner: nothing is started that is not also waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import structlog
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class OwnedTasks:
+    """Tasks of one owner, who closes it. A task that fails is logged, not lost."""
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    async def settle(self, deadline_s: float) -> bool:
+        """Let what runs now come to its own end. False if some did not within the deadline."""
+        if not self._tasks:
+            return True
+        _, left = await asyncio.wait(self._tasks, timeout=deadline_s)
+        return not left
+
+    async def aclose(self) -> None:
+        """Cancels what still runs and returns when it is over."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background_task_failed", owner=self._owner, exc_info=error)

@@ -1,0 +1,114 @@
+"""What the supervisor and the dispatcher need from others, as Protocols and plain data.
+
+Implementations: fleet.clients (roster, supervisor, budget), fleet.registry, fleet.livekit_client.
+Every method raises FleetError where it cannot do its work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Protocol, Unpack
+
+from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, StudyId
+from agent_actor.messages import Allowance, JoinReport, StopMode
+from fleet.pool import Reservation
+from fleet.records import Created, RecordChanges, RecordFacts, SessionRecord
+
+AGENT_IDENTITY = "interviewer"
+"""The same for every attempt: the server puts the old agent out when its successor joins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartRequest:
+    """A session that holds a reservation, an account and a room."""
+
+    session_id: SessionId
+    study_id: StudyId
+    provider: str
+    room: str
+    allowance: Allowance | None
+    """None: to be asked for when it is needed."""
+    limit_micro_usd: int
+    session_timeout_s: float
+    wait_for_actor_s: float = 10.0
+    """How long a further attempt may wait for an actor."""
+    traceparent: str | None = None
+
+
+class RosterClient(Protocol):
+    async def reserve(self, session_id: SessionId, wait_s: float) -> Reservation:
+        """Raises FleetFull, FleetDraining."""
+
+    async def reassign(self, session_id: SessionId, wait_s: float) -> Reservation: ...
+
+    async def begin(self, session_id: SessionId) -> ActorId | None: ...
+
+    async def release(self, session_id: SessionId) -> None: ...
+
+
+class SupervisorClient(Protocol):
+    async def start(self, request: StartRequest, deadline_s: float) -> JoinReport: ...
+
+    async def stop(self, session_id: SessionId, reason: EndReason, mode: StopMode) -> None:
+        """Raises SessionNotFound for a session that is not under way here."""
+
+
+class BudgetClient(Protocol):
+    """Failures are BudgetUnavailable."""
+
+    async def open(
+        self, session_id: SessionId, study_id: StudyId, provider: str, limit_micro_usd: int
+    ) -> Allowance:
+        """Opening again answers a new allowance of the same account."""
+
+    async def close(self, session_id: SessionId) -> int | None:
+        """What it spent in micro-dollars; None if there was no account."""
+
+
+class Records(Protocol):
+    """The part of fleet.registry.Registry that is used here."""
+
+    async def create(self, record: SessionRecord, *, body_hash: str = "") -> Created: ...
+
+    async def get(self, session_id: str) -> SessionRecord: ...
+
+    def active(self) -> AsyncIterator[SessionRecord]: ...
+
+    async def update(
+        self,
+        session_id: str,
+        *,
+        state: SessionState | None = None,
+        attempt: int | None = None,
+        **changes: Unpack[RecordChanges],
+    ) -> SessionRecord: ...
+
+    async def end(
+        self,
+        session_id: str,
+        reason: EndReason,
+        *,
+        attempt: int | None = None,
+        **changes: Unpack[RecordChanges],
+    ) -> SessionRecord: ...
+
+    async def add_facts(self, session_id: str, **facts: Unpack[RecordFacts]) -> SessionRecord: ...
+
+    async def withdraw(self, session_id: str) -> None: ...
+
+    async def release_claim(self, session_id: str, idempotency_key: str) -> None: ...
+
+
+class Rooms(Protocol):
+    """The part of fleet.livekit_client.LiveKitClient that is used here."""
+
+    async def create_room(
+        self, name: str, *, metadata: str = "", empty_timeout_s: int = 120
+    ) -> Any: ...
+
+    async def delete_room(self, name: str) -> bool: ...
+
+    def agent_token(self, *, room: str, identity: str, ttl_s: int) -> str: ...
+
+    def participant_token(self, *, room: str, identity: str, ttl_s: int) -> str: ...

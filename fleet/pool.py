@@ -1,0 +1,248 @@
+"""The warm pool: executes what the roster decides, and answers when it has decided.
+
+``Pool`` is everything but Ray; ``fleet.roster_actor`` is the named actor around it. Its one
+event loop makes every decision in turn, so a reservation is atomic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from agent_actor.contract import ActorId, SessionId
+from agent_actor.messages import WarmReport
+from fleet.crew import Crew
+from fleet.errors import ActorLost, FleetDraining, FleetError, FleetFull
+from fleet.metrics import Metrics
+from fleet.owned_tasks import OwnedTasks
+from fleet.roster import Roster
+from fleet.roster_model import (
+    Command,
+    Grant,
+    KillActor,
+    RosterLimits,
+    RosterSnapshot,
+    StartActor,
+    TurnAway,
+    Wait,
+    Why,
+)
+
+CHECK_INTERVAL_S = 5.0
+"""How often warm actors are asked whether they live. One that died in between is found by its
+first session, which then gets another."""
+MISSED_PINGS = 3
+"""Pings in a row without an answer, after which a warm actor counts as lost."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reservation:
+    session_id: SessionId
+    actor_id: ActorId
+    waited_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSnapshot:
+    books: RosterSnapshot
+    nodes: Mapping[ActorId, str]
+    """The Ray node of each actor that has been warm."""
+    warm_s: tuple[float, ...]
+    """How long the last starts took, oldest first."""
+    last_start_error: str | None
+
+
+class Pool:
+    """Use: ``open``, then anything, then ``aclose``. All in one event loop."""
+
+    def __init__(
+        self,
+        limits: RosterLimits,
+        crew: Crew,
+        *,
+        prefix: str,
+        clock: Callable[[], float] = time.monotonic,
+        check_interval_s: float = CHECK_INTERVAL_S,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._roster = Roster(limits, prefix=prefix)
+        self._crew = crew
+        self._metrics = metrics or Metrics()
+        self._clock = clock
+        self._check_interval_s = check_interval_s
+        self._waiters: dict[SessionId, asyncio.Future[ActorId]] = {}
+        self._tasks = OwnedTasks("pool")
+        self._wake = asyncio.Event()
+        self._warm_reports: dict[ActorId, WarmReport] = {}
+        self._recent_warm_s: list[float] = []
+        self._missed: Counter[ActorId] = Counter()
+        self._last_start_error: str | None = None
+
+    async def open(self, adopted: Mapping[ActorId, SessionId | None] | None = None) -> None:
+        """Begin to keep the pool. ``adopted``: actors of an earlier roster, with their sessions."""
+        for actor_id, session_id in (adopted or {}).items():
+            self._roster.adopt(actor_id, session_id, self._clock())
+            if session_id is None:
+                self._tasks.start(self._get_warm(actor_id, self._crew.rejoin))
+        self._tasks.start(self._keep())
+        self._tasks.start(self._keep_checking())
+
+    async def aclose(self) -> None:
+        """Ends every actor, turns away whoever waits. Returns when nothing is left."""
+        self._execute(self._roster.dismiss_all(self._clock()))
+        await self._tasks.aclose()
+
+    # Sessions
+
+    async def reserve(self, session_id: SessionId, wait_s: float) -> Reservation:
+        """A permit and a warm actor, waiting for one if need be; asking again is the same.
+
+        Raises FleetFull or FleetDraining; the session holds no permit then.
+        """
+        began = self._clock()
+        answer = self._roster.reserve(session_id, began, wait_s)
+        return await self._settled(session_id, [answer], began)
+
+    async def reassign(self, session_id: SessionId, wait_s: float) -> Reservation:
+        """Another actor for a session whose own failed; raises like ``reserve``."""
+        began = self._clock()
+        commands = self._roster.reassign(session_id, began, wait_s)
+        return await self._settled(session_id, commands, began)
+
+    def begin(self, session_id: SessionId) -> ActorId | None:
+        """The session's actor, its own from now on. None: not reserved (any more)."""
+        return self._roster.begin(session_id, self._clock())
+
+    def release(self, session_id: SessionId) -> None:
+        """The session is over, or was never begun. Repeating it is fine."""
+        self._apply(self._roster.release(session_id, self._clock()))
+
+    def report_lost(self, actor_id: ActorId) -> None:
+        self._apply(self._roster.actor_lost(actor_id, self._clock()))
+
+    def drain(self, on: bool) -> None:
+        self._roster.drain(on)
+        self._apply([])
+
+    def snapshot(self) -> PoolSnapshot:
+        books = self._roster.snapshot(self._clock())
+        return PoolSnapshot(
+            books=books,
+            nodes={
+                a.actor_id: self._warm_reports[a.actor_id].node_id
+                for a in books.actors
+                if a.actor_id in self._warm_reports
+            },
+            warm_s=tuple(self._recent_warm_s),
+            last_start_error=self._last_start_error,
+        )
+
+    # Inside
+
+    async def _settled(
+        self, session_id: SessionId, commands: list[Command | Wait], began: float
+    ) -> Reservation:
+        waiter = self._waiters.get(session_id)
+        if waiter is None:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters[session_id] = waiter
+        self._apply([c for c in commands if not isinstance(c, Wait)])
+        # Shielded: another caller may wait for the same session.
+        actor_id = await asyncio.shield(waiter)
+        return Reservation(session_id=session_id, actor_id=actor_id, waited_s=self._clock() - began)
+
+    def _apply(self, commands: list[Command]) -> None:
+        self._execute(commands)
+        while due := self._roster.tick(self._clock()):
+            self._execute(due)
+        self._wake.set()
+
+    def _execute(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case StartActor(actor_id=actor_id):
+                    self._tasks.start(self._get_warm(actor_id, self._crew.start))
+                case KillActor(actor_id=actor_id):
+                    self._end_actor(actor_id)
+                case Grant(session_id=session_id, actor_id=actor_id):
+                    if waiter := self._waiters.pop(session_id, None):
+                        waiter.set_result(actor_id)
+                case TurnAway():
+                    self._turn_away(command)
+
+    def _turn_away(self, answer: TurnAway) -> None:
+        log.info("session_turned_away", session_id=answer.session_id, why=answer.why.value)
+        waiter = self._waiters.pop(answer.session_id, None)
+        if waiter is None:
+            return
+        retry_after_s = float(math.ceil(answer.retry_after_s))
+        if answer.why is Why.DRAINING:
+            waiter.set_exception(FleetDraining(retry_after_s=retry_after_s))
+        else:
+            waiter.set_exception(FleetFull(retry_after_s=retry_after_s))
+        # Whoever asked may have gone; nobody else needs to hear of it.
+        waiter.exception()
+
+    def _end_actor(self, actor_id: ActorId) -> None:
+        self._crew.kill(actor_id)
+        self._warm_reports.pop(actor_id, None)
+        self._missed.pop(actor_id, None)
+        self._roster.actor_gone(actor_id)
+
+    async def _get_warm(
+        self, actor_id: ActorId, start: Callable[[ActorId], Awaitable[WarmReport]]
+    ) -> None:
+        try:
+            report = await start(actor_id)
+        except Exception as error:
+            self._last_start_error = str(error)
+            log.warning("actor_start_failed", actor_id=actor_id, error=str(error))
+            self._apply(self._roster.start_failed(actor_id, self._clock()))
+            return
+        log.info("actor_warm", actor_id=actor_id, warm_s=round(report.warm_s, 3))
+        self._metrics.histogram("fleet_actor_warm_seconds").observe(report.warm_s)
+        self._warm_reports[actor_id] = report
+        self._recent_warm_s = [*self._recent_warm_s[-99:], report.warm_s]
+        self._apply(self._roster.actor_warm(actor_id, self._clock()))
+
+    async def _keep(self) -> None:
+        """Ticks when something is due and nothing else has happened before."""
+        self._apply([])
+        while True:
+            self._wake.clear()
+            due = self._roster.next_due(self._clock())
+            try:
+                async with asyncio.timeout(None if due is None else max(0, due - self._clock())):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._apply([])
+
+    async def _keep_checking(self) -> None:
+        while True:
+            await asyncio.sleep(self._check_interval_s)
+            await asyncio.gather(*(self._check(a) for a in self._roster.warm_actors()))
+
+    async def _check(self, actor_id: ActorId) -> None:
+        try:
+            await self._crew.ping(actor_id)
+            self._missed.pop(actor_id, None)
+        except ActorLost:
+            self._found_lost(actor_id)
+        except FleetError:
+            self._missed[actor_id] += 1
+            if self._missed[actor_id] >= MISSED_PINGS:
+                self._found_lost(actor_id)
+
+    def _found_lost(self, actor_id: ActorId) -> None:
+        # It may have been given to a session meanwhile, whose supervisor then sees to it.
+        if actor_id in self._roster.warm_actors():
+            log.warning("warm_actor_lost", actor_id=actor_id)
+            self.report_lost(actor_id)

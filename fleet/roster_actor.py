@@ -1,0 +1,111 @@
+"""The named Ray actor "roster": the warm pool behind remote methods, which rebuilds itself."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+
+import structlog
+
+from agent_actor.contract import ActorId, SessionId
+from fleet import ray_calls
+from fleet.crew import ActorSpec, RayCrew
+from fleet.errors import ActorMissing, FleetDraining
+from fleet.logs import configure_logs
+from fleet.metrics import Metrics
+from fleet.pool import Pool, PoolSnapshot, Reservation
+from fleet.ray_calls import RemoteActor
+from fleet.roster_model import RosterLimits
+
+ROSTER = "roster"
+SUPERVISOR = "supervisor"
+_ASK_SUPERVISOR_S = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RosterConfig:
+    namespace: str
+    limits: RosterLimits
+    actor: ActorSpec
+
+
+class RosterActor:
+    """Restarts without limit and may be asked again after any failure: see ``fleet.roster``."""
+
+    def __init__(self, config: RosterConfig) -> None:
+        configure_logs(ROSTER)
+        self._config = config
+        self._metrics = Metrics()
+        self._pool: Pool | None = None
+        self._opening = asyncio.Lock()
+        self._closed = False
+        # A restarted roster has no caller yet, but actors to keep.
+        ray_calls.myself().open.remote()
+
+    async def open(self) -> None:
+        await self._ready()
+
+    async def reserve(self, session_id: SessionId, wait_s: float) -> Reservation:
+        return await (await self._ready()).reserve(session_id, wait_s)
+
+    async def reassign(self, session_id: SessionId, wait_s: float) -> Reservation:
+        return await (await self._ready()).reassign(session_id, wait_s)
+
+    async def begin(self, session_id: SessionId) -> ActorId | None:
+        return (await self._ready()).begin(session_id)
+
+    async def release(self, session_id: SessionId) -> None:
+        (await self._ready()).release(session_id)
+
+    async def report_lost(self, actor_id: ActorId) -> None:
+        (await self._ready()).report_lost(actor_id)
+
+    async def drain(self, on: bool) -> None:
+        (await self._ready()).drain(on)
+
+    async def snapshot(self) -> PoolSnapshot:
+        return (await self._ready()).snapshot()
+
+    async def exposition(self) -> bytes:
+        """Its metrics, as Prometheus reads them."""
+        return self._metrics.exposition()
+
+    async def shutdown(self) -> None:
+        """Ends every session actor, live ones too. New sessions are refused for good."""
+        pool = await self._ready()
+        self._closed = True
+        await pool.aclose()
+
+    async def _ready(self) -> Pool:
+        if self._closed:
+            raise FleetDraining
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await self._opened()
+        return self._pool
+
+    async def _opened(self) -> Pool:
+        namespace = self._config.namespace
+        crew = RayCrew(self._config.actor, namespace)
+        # Its own prefix: ids must differ from those that an earlier roster gave out.
+        pool = Pool(self._config.limits, crew, prefix=secrets.token_hex(3), metrics=self._metrics)
+        existing = crew.existing()
+        sessions = await self._sessions_by_actor() if existing else {}
+        await pool.open({actor_id: sessions.get(actor_id) for actor_id in existing})
+        log.info("roster_open", adopted=len(existing), live=len(sessions))
+        return pool
+
+    async def _sessions_by_actor(self) -> dict[ActorId, SessionId]:
+        """Which actors are busy, by the supervisor. While it does not answer nothing is opened:
+        an actor taken for idle that is not would be ended with the interview on it."""
+        supervisor = RemoteActor(SUPERVISOR, self._config.namespace)
+        try:
+            found: dict[SessionId, ActorId] = await supervisor.call(
+                "assignments", deadline_s=_ASK_SUPERVISOR_S
+            )
+        except ActorMissing:
+            return {}
+        return {actor_id: session_id for session_id, actor_id in found.items()}

@@ -1,0 +1,401 @@
+"""One session as the control plane runs it: attempts on actors, stopping, clearing up.
+
+The order of an end is fixed: the actor's result → the record is gone → the account is closed →
+the room is deleted → the actor is killed → the permit is free. Each step is tried though one
+before it failed (see ``fleet.endings``).
+
+The room is deleted too when the actor had to be killed: whatever is left of it is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from agent_actor.contract import ActorId, EndReason, SessionId, SessionState
+from agent_actor.messages import (
+    Assignment,
+    JoinReport,
+    SessionResult,
+    StopMode,
+)
+from fleet import adoption, attempts
+from fleet.adoption import JournalReader
+from fleet.attempt_run import AttemptLimits, AttemptRun
+from fleet.attempts import AttemptEnd, Next
+from fleet.endings import Endings, EndStep
+from fleet.errors import DispatchFailed, FleetError, SessionNotFound, StateConflict
+from fleet.metrics import Metrics
+from fleet.outcomes import learned
+from fleet.parts import AGENT_IDENTITY, BudgetClient, Records, Rooms, RosterClient, StartRequest
+from fleet.records import LIFE, RANK, RecordChanges, SessionRecord
+from fleet.session_actors import SessionActors
+from fleet.stopping import StopSwitch, cancelled, first_of
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLimits:
+    livekit_url: str
+    agent_token_ttl_s: int = 600
+    join_timeout_s: float = 10.0
+    max_attempts: int = 2
+    goodbye_grace_s: float = 20.0
+    """Between asking for a goodbye and asking to stop at once."""
+    stop_grace_s: float = 2.0
+    """Between asking to stop at once and killing the actor."""
+    overtime_s: float = 60.0
+    """How long after its own time limit a session that did not end itself is stopped."""
+
+    def for_attempt(self, request: StartRequest) -> AttemptLimits:
+        return AttemptLimits(
+            join_timeout_s=self.join_timeout_s,
+            goodbye_grace_s=self.goodbye_grace_s,
+            stop_grace_s=self.stop_grace_s,
+            longest_s=request.session_timeout_s + self.overtime_s,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParts:
+    roster: RosterClient
+    records: Records
+    budget: BudgetClient
+    rooms: Rooms
+    actors: SessionActors
+    journal: JournalReader
+    endings: Endings
+    metrics: Metrics
+    now: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """For ``GET /v1/fleet`` and whoever looks after sessions."""
+
+    session_id: SessionId
+    study_id: str
+    provider: str
+    room: str
+    actor_id: ActorId | None
+    attempt: int
+    joined: bool
+    stopping: EndReason | None
+    running_s: float
+
+
+class SessionRun:
+    """Use once. ``first_join`` is the POST's answer; the run itself goes on to the end."""
+
+    def __init__(
+        self,
+        request: StartRequest,
+        parts: RunParts,
+        limits: RunLimits,
+        *,
+        adopted: SessionRecord | None = None,
+    ) -> None:
+        """``adopted``: the record of a session that an earlier supervisor began."""
+        self.request = request
+        self._adopted = adopted
+        self._parts = parts
+        self._limits = limits
+        self._began = time.monotonic()
+        self._switch = StopSwitch()
+        self._attempt = adopted.attempt if adopted else 1
+        known = adopted.actor_id if adopted else None
+        self._actor_id = ActorId(known) if known else None
+        self._has_joined = bool(adopted and adopted.joined_at)
+        self._mirrored_rank = 0
+        self._results: list[SessionResult] = []
+        self.first_join: asyncio.Future[JoinReport] = asyncio.get_running_loop().create_future()
+        # Known from the record too: nobody has to wait for it.
+        self.first_join.add_done_callback(lambda f: f.cancelled() or f.exception())
+        self.over = asyncio.Event()
+        """Set by whoever ran it, once it is out of the books."""
+        self.retries = 0
+        self.kills = 0
+        self.end: AttemptEnd | None = None
+
+    @property
+    def actor_id(self) -> ActorId | None:
+        return self._actor_id
+
+    def stop(self, reason: EndReason, mode: StopMode) -> None:
+        """Ask it to end. Asking again changes nothing, except that NOW hurries."""
+        self._switch.throw(reason, mode)
+
+    def view(self) -> RunView:
+        return RunView(
+            session_id=self.request.session_id,
+            study_id=self.request.study_id,
+            provider=self.request.provider,
+            room=self.request.room,
+            actor_id=self._actor_id,
+            attempt=self._attempt,
+            joined=self._has_joined,
+            stopping=self._switch.reason,
+            running_s=time.monotonic() - self._began,
+        )
+
+    async def mirror(self) -> None:
+        """Bring the record up to the state that the actor says it is in, for listings."""
+        attempt = self._attempt
+        if not self._has_joined or self._switch.asked.is_set():
+            return
+        live = await self._parts.journal.live(self.request.session_id)
+        rank = RANK.get(live.state, 0) if live else 0
+        if attempt == self._attempt and self._mirrored_rank < rank < RANK[SessionState.GONE]:
+            self._mirrored_rank = rank
+            await self._record(state=LIFE[rank])
+
+    async def run(self) -> None:
+        """To the very end. Never raises but for cancellation, which is cleared up after too."""
+        end = attempts.end_of_loss(
+            "actor_lost", "the supervisor was closed", joined=False, ordered=None
+        )
+        try:
+            end = await self._run_attempts()
+        except FleetError as error:
+            end = self._failed(error.code, str(error))
+        except Exception as error:
+            log.exception("session_run_failed", session_id=self.request.session_id)
+            end = self._failed("internal_error", f"{type(error).__name__}: {error}")
+        finally:
+            self.end = end
+            await self._clear_up(end)
+            self._tell_joined(end)
+
+    # Attempts
+
+    async def _run_attempts(self) -> AttemptEnd:
+        session_id = self.request.session_id
+        adopted, self._adopted = self._adopted, None
+        while True:
+            end = await (self._follow_adopted(adopted) if adopted else self._run_attempt())
+            adopted = None
+            if end.result is not None:
+                self._results.append(end.result)
+                self._parts.metrics.session_ended(end.result, self.request.provider)
+            step = attempts.next_step(
+                end,
+                attempt=self._attempt,
+                max_attempts=self._limits.max_attempts,
+                stopping=self._switch.asked.is_set(),
+            )
+            if step is Next.END:
+                return end
+            try:
+                await self._another_actor()
+            except FleetError as error:
+                # Why the session failed is the attempt's error, not that there was no second.
+                log.warning("session_not_retried", session_id=session_id, code=error.code)
+                return end
+            log.info("session_retried", session_id=session_id, cause=end.error_code)
+            cause = end.error_code or "unknown"
+            self._parts.metrics.counter("fleet_dispatch_retries_total", cause=cause).inc()
+            self.retries += 1
+            self._attempt += 1
+            self._has_joined = False
+            self._mirrored_rank = 0
+
+    async def _run_attempt(self) -> AttemptEnd:
+        actor_id = await self._take_actor()
+        assignment = await self._assignment()
+        await self._parts.records.update(
+            self.request.session_id,
+            state=SessionState.ASSIGNED,
+            attempt=self._attempt,
+            actor_id=actor_id,
+        )
+        return await self._follow(actor_id, self._parts.actors.run(actor_id, assignment))
+
+    async def _follow(
+        self, actor_id: ActorId, work: Coroutine[Any, Any, SessionResult]
+    ) -> AttemptEnd:
+        run = AttemptRun(
+            actor_id=actor_id,
+            session_id=self.request.session_id,
+            work=work,
+            actors=self._parts.actors,
+            limits=self._limits.for_attempt(self.request),
+            switch=self._switch,
+            on_joined=self._note_joined,
+            on_stopping=lambda: self._record(state=SessionState.ENDING),
+        )
+        try:
+            return await run.run()
+        finally:
+            self.kills += run.killed
+
+    async def _follow_adopted(self, record: SessionRecord) -> AttemptEnd:
+        if self._actor_id is None:
+            return attempts.end_of_loss(
+                "actor_lost", "nobody is at work on it any more", joined=False, ordered=None
+            )
+        watching = adoption.watch(record, self._parts.actors, self._parts.journal)
+        return await self._follow(self._actor_id, watching)
+
+    async def _take_actor(self) -> ActorId:
+        """The reserved actor; another one if the reservation was lost meanwhile."""
+        session_id, roster = self.request.session_id, self._parts.roster
+        actor_id = await roster.begin(session_id)
+        if actor_id is None:
+            await self._another_actor()
+            actor_id = await roster.begin(session_id)
+        if actor_id is None:
+            raise DispatchFailed(
+                session_id=session_id,
+                step="reserve",
+                cause_code="actor_lost",
+                reason="two reserved actors were lost",
+                retryable=True,
+            )
+        self._actor_id = actor_id
+        return actor_id
+
+    async def _another_actor(self) -> None:
+        """Raises FleetFull. Gives up the wait when the session is told to stop."""
+        request = self.request
+        other = asyncio.ensure_future(
+            self._parts.roster.reassign(request.session_id, request.wait_for_actor_s)
+        )
+        try:
+            await first_of(other, self._switch.asked)
+            if not other.done():
+                raise DispatchFailed(
+                    session_id=request.session_id,
+                    step="reserve",
+                    cause_code="stopped",
+                    reason="stopped while it waited for an actor",
+                )
+            other.result()
+        finally:
+            await cancelled(other)
+
+    async def _assignment(self) -> Assignment:
+        request = self.request
+        allowance = request.allowance
+        if allowance is None or self._attempt > 1:
+            # What the attempt before spent counts, and its lease may have run out.
+            allowance = await self._parts.budget.open(
+                request.session_id, request.study_id, request.provider, request.limit_micro_usd
+            )
+        token = self._parts.rooms.agent_token(
+            room=request.room, identity=AGENT_IDENTITY, ttl_s=self._limits.agent_token_ttl_s
+        )
+        return Assignment(
+            session_id=request.session_id,
+            attempt=self._attempt,
+            livekit_url=self._limits.livekit_url,
+            room=request.room,
+            token=token,
+            agent_identity=AGENT_IDENTITY,
+            allowance=allowance,
+            assigned_at=self._parts.now(),
+            traceparent=request.traceparent,
+        )
+
+    async def _note_joined(self, report: JoinReport) -> None:
+        self._has_joined = True
+        request = self.request
+        self._parts.metrics.histogram("fleet_join_seconds", provider=request.provider).observe(
+            report.connect_s
+        )
+        if not self.first_join.done():
+            self.first_join.set_result(report)
+        await self._record(
+            state=SessionState.JOINED, joined_at=self._parts.now(), actor_id=report.actor_id
+        )
+
+    # The end
+
+    def _failed(self, code: str, error: str) -> AttemptEnd:
+        reason = self._switch.reason or EndReason.ACTOR_LOST
+        return AttemptEnd(end_reason=reason, joined=self._has_joined, error_code=code, error=error)
+
+    async def _clear_up(self, end: AttemptEnd) -> None:
+        log.info(
+            "session_over",
+            session_id=self.request.session_id,
+            reason=end.end_reason.value,
+            error_code=end.error_code,
+            attempt=self._attempt,
+        )
+        session_id, parts = self.request.session_id, self._parts
+        ended_at = self._parts.now()
+        steps = (
+            EndStep(name="record", work=lambda: self._end_record(end, ended_at)),
+            EndStep(name="budget", work=self._close_account),
+            EndStep(name="room", work=lambda: parts.rooms.delete_room(self.request.room)),
+            EndStep(name="actor", work=self._end_actor),
+            EndStep(name="permit", work=lambda: parts.roster.release(session_id)),
+        )
+        await _uninterrupted(parts.endings.run(session_id, steps))
+
+    async def _end_record(self, end: AttemptEnd, ended_at: float) -> None:
+        changes: RecordChanges = {
+            "ended_at": ended_at,
+            "error_code": end.error_code,
+            "error": end.error,
+            **learned(self._results),
+        }
+        try:
+            await self._parts.records.end(
+                self.request.session_id, end.end_reason, attempt=self._attempt, **changes
+            )
+        except (SessionNotFound, StateConflict) as error:
+            # Erased, or another attempt's by now: not ours to write any more.
+            log.warning(
+                "record_not_ours_to_end", session_id=self.request.session_id, code=error.code
+            )
+
+    async def _close_account(self) -> None:
+        spent = await self._parts.budget.close(self.request.session_id)
+        if spent is not None:
+            await self._parts.records.add_facts(self.request.session_id, spent_micro_usd=spent)
+
+    async def _end_actor(self) -> None:
+        if self._actor_id is not None:
+            self._parts.actors.kill(self._actor_id)
+            self._parts.actors.forget(self._actor_id)
+
+    def _tell_joined(self, end: AttemptEnd) -> None:
+        if not self.first_join.done():
+            self.first_join.set_exception(
+                DispatchFailed(
+                    session_id=self.request.session_id,
+                    step="join",
+                    cause_code=end.error_code or end.end_reason.value,
+                    reason=end.error or f"ended: {end.end_reason.value}",
+                    retryable=attempts.is_retryable(end),
+                )
+            )
+
+    async def _record(self, **changes: Any) -> None:
+        """For a session under way: the interview matters more than its record being on time."""
+        try:
+            await self._parts.records.update(
+                self.request.session_id, attempt=self._attempt, **changes
+            )
+        except StateConflict as error:
+            log.warning("record_moved_on", session_id=self.request.session_id, state=error.state)
+        except FleetError as error:
+            log.warning("record_not_written", session_id=self.request.session_id, error=str(error))
+            self._parts.endings.failures["record_update"] += 1
+
+
+async def _uninterrupted(work: Awaitable[Any]) -> None:
+    """Finish ``work`` even if this task is cancelled meanwhile; the cancellation then goes on."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise

@@ -1,0 +1,24 @@
+"""How long each named step of something took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class StepTimer:
+    """``with timer("room"): …``. A step that fails is timed too; ``current`` names it then."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.current = ""
+        self.timings_s: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        began = self._clock()
+        self.current = step
+        try:
+            yield
+        finally:
+            self.timings_s[step] = self._clock() - began

@@ -1,0 +1,208 @@
+"""Every session under way, and the few things one can ask of all of them. Knows no Ray."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+
+import structlog
+
+from agent_actor.contract import ActorId, EndReason, SessionId
+from agent_actor.messages import JoinReport, StopMode
+from fleet.adoption import request_of
+from fleet.errors import FleetDraining, FleetError, SessionNotFound
+from fleet.owned_tasks import OwnedTasks
+from fleet.parts import StartRequest
+from fleet.session_run import RunLimits, RunParts, RunView, SessionRun
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisorTiming:
+    mirror_s: float = 1.0
+    adopt_s: float = 60.0
+    stale_s: float = 120.0
+    """A record that nobody has been at work on for so long has lost whoever was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisorSnapshot:
+    """``*_total`` count since this supervisor began."""
+
+    sessions: tuple[RunView, ...]
+    started_total: int
+    ended_total: dict[str, int]
+    """By end reason."""
+    retries_total: int
+    kills_total: int
+    end_step_failures_total: dict[str, int]
+    owed: int
+    """End steps that failed and are tried again."""
+    draining: bool
+
+
+class Supervisor:
+    """Use: ``open``, then anything, then ``aclose``. All in one event loop."""
+
+    def __init__(
+        self,
+        parts: RunParts,
+        limits: RunLimits,
+        timing: SupervisorTiming = SupervisorTiming(),
+    ) -> None:
+        self._parts = parts
+        self._limits = limits
+        self._timing = timing
+        self._runs: dict[SessionId, SessionRun] = {}
+        self._tasks = OwnedTasks("supervisor")
+        self._adopted = asyncio.Event()
+        self._draining = False
+        self._started = 0
+        self._retries = 0
+        self._kills = 0
+        self._ended: Counter[str] = Counter()
+
+    async def open(self) -> None:
+        self._tasks.start(self._parts.endings.keep_paying())
+        self._tasks.start(self._keep_mirroring())
+        self._tasks.start(self._keep_adopting())
+
+    async def aclose(self, *, goodbye_s: float = 0.0) -> None:
+        """The one order: refuse new sessions → ask those under way to end → after ``goodbye_s``
+        to end at once → kill what is left → pay what is owed. Returns when it is over.
+        """
+        self.drain(True)
+        self.stop_all(EndReason.DRAINED, StopMode.GOODBYE if goodbye_s else StopMode.NOW)
+        if goodbye_s and not await self.idle(goodbye_s):
+            self.stop_all(EndReason.DRAINED, StopMode.NOW)
+        # Killing is the last step of every stop; this much longer is only for its clearing up.
+        await self.idle(self._limits.stop_grace_s + 30.0)
+        await self._parts.endings.pay()
+        await self._tasks.aclose()
+
+    async def start(self, request: StartRequest) -> JoinReport:
+        """Answers when the agent of the first attempt that gets so far is in the room.
+
+        Asking again answers the same. Raises FleetDraining before anything is begun, and
+        DispatchFailed when the session is over, with everything of it given back.
+        """
+        run = self._runs.get(request.session_id)
+        if run is None:
+            if self._draining:
+                raise FleetDraining
+            run = self._begin(SessionRun(request, self._parts, self._limits))
+        return await asyncio.shield(run.first_join)
+
+    def stop(self, session_id: SessionId, reason: EndReason, mode: StopMode) -> None:
+        """Returns at once; ``wait_over`` tells when it has worked. Raises SessionNotFound."""
+        self._run(session_id).stop(reason, mode)
+
+    async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool:
+        """Whether the session is over and cleared up. One that is not under way is."""
+        run = self._runs.get(session_id)
+        if run is None:
+            return True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await run.over.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def stop_all(self, reason: EndReason, mode: StopMode) -> int:
+        """How many were told."""
+        for run in self._runs.values():
+            run.stop(reason, mode)
+        return len(self._runs)
+
+    async def idle(self, timeout_s: float) -> bool:
+        """Wait until no session is under way; False if some still are."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._runs:
+                    await next(iter(self._runs.values())).over.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def drain(self, on: bool) -> None:
+        self._draining = on
+
+    async def assignments(self) -> dict[SessionId, ActorId]:
+        """Which actor has which session, for a roster that rebuilds itself. Answers once the
+        sessions of an earlier supervisor are known: before, it would be wrong."""
+        await self._adopted.wait()
+        return {s: r.actor_id for s, r in self._runs.items() if r.actor_id is not None}
+
+    def snapshot(self) -> SupervisorSnapshot:
+        endings = self._parts.endings
+        return SupervisorSnapshot(
+            sessions=tuple(run.view() for run in self._runs.values()),
+            started_total=self._started,
+            ended_total=dict(self._ended),
+            retries_total=self._retries + sum(r.retries for r in self._runs.values()),
+            kills_total=self._kills + sum(r.kills for r in self._runs.values()),
+            end_step_failures_total=dict(endings.failures),
+            owed=endings.owed,
+            draining=self._draining,
+        )
+
+    # Inside
+
+    def _run(self, session_id: SessionId) -> SessionRun:
+        run = self._runs.get(session_id)
+        if run is None:
+            raise SessionNotFound(session_id)
+        return run
+
+    def _begin(self, run: SessionRun) -> SessionRun:
+        self._runs[run.request.session_id] = run
+        self._started += 1
+        self._tasks.start(self._see_through(run))
+        return run
+
+    async def _see_through(self, run: SessionRun) -> None:
+        try:
+            await run.run()
+        finally:
+            del self._runs[run.request.session_id]
+            self._retries += run.retries
+            self._kills += run.kills
+            self._ended[run.end.end_reason.value if run.end else "unknown"] += 1
+            run.over.set()
+
+    async def _keep_mirroring(self) -> None:
+        """Sessions write their states down themselves; listings go by the records."""
+        while True:
+            await asyncio.sleep(self._timing.mirror_s)
+            for run in tuple(self._runs.values()):
+                try:
+                    await run.mirror()
+                except FleetError as error:
+                    log.warning("states_not_mirrored", error=str(error))
+                    break
+
+    async def _keep_adopting(self) -> None:
+        """At the beginning, and now and then: records that are not gone but nobody's."""
+        stale_s = 0.0
+        while True:
+            try:
+                await self._adopt(stale_s)
+                stale_s = self._timing.stale_s
+                self._adopted.set()
+            except FleetError as error:
+                log.warning("records_not_adopted", error=str(error))
+            await asyncio.sleep(self._timing.adopt_s)
+
+    async def _adopt(self, stale_s: float) -> None:
+        """A record without an actor may still have a dispatcher, unless it is old."""
+        now = self._parts.now()
+        async for record in self._parts.records.active():
+            age_s = now - record.created_at
+            needed_s = self._timing.stale_s if record.actor_id is None else stale_s
+            if age_s >= needed_s and record.session_id not in self._runs:
+                log.info("session_adopted", session_id=record.session_id, state=record.state.value)
+                request = request_of(record)
+                self._begin(SessionRun(request, self._parts, self._limits, adopted=record))

@@ -1,0 +1,115 @@
+"""The named Ray actor "supervisor": every session under way behind remote methods. Restarted, it
+takes over the sessions that it finds in the registry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from agent_actor.contract import ActorId, EndReason, SessionId
+from agent_actor.messages import JoinReport, StopMode
+from fleet import ray_calls
+from fleet.clients import RayBudgetClient, RayRosterClient
+from fleet.endings import Endings
+from fleet.errors import FleetDraining
+from fleet.journal import Journal
+from fleet.livekit_client import LiveKitClient
+from fleet.logs import configure_logs
+from fleet.metrics import Metrics
+from fleet.parts import StartRequest
+from fleet.registry import Registry
+from fleet.roster_actor import SUPERVISOR
+from fleet.session_actors import RaySessionActors
+from fleet.session_run import RunLimits, RunParts
+from fleet.settings import FleetSettings
+from fleet.supervisor import Supervisor, SupervisorSnapshot, SupervisorTiming
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisorConfig:
+    settings: FleetSettings
+    limits: RunLimits
+    timing: SupervisorTiming = field(default_factory=SupervisorTiming)
+
+
+class SupervisorActor:
+    """Restarts without limit. See ``fleet.supervisor`` for what the methods promise."""
+
+    def __init__(self, config: SupervisorConfig) -> None:
+        configure_logs(SUPERVISOR)
+        self._config = config
+        self._metrics = Metrics()
+        self._supervisor: Supervisor | None = None
+        self._opening = asyncio.Lock()
+        self._closed = False
+        # A restarted supervisor has no caller yet, but sessions to look after.
+        ray_calls.myself().open.remote()
+
+    async def open(self) -> None:
+        await self._ready()
+
+    async def start(self, request: StartRequest) -> JoinReport:
+        return await (await self._ready()).start(request)
+
+    async def stop(self, session_id: SessionId, reason: EndReason, mode: StopMode) -> None:
+        (await self._ready()).stop(session_id, reason, mode)
+
+    async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool:
+        return await (await self._ready()).wait_over(session_id, timeout_s)
+
+    async def stop_all(self, reason: EndReason, mode: StopMode) -> int:
+        return (await self._ready()).stop_all(reason, mode)
+
+    async def idle(self, timeout_s: float) -> bool:
+        return await (await self._ready()).idle(timeout_s)
+
+    async def drain(self, on: bool) -> None:
+        (await self._ready()).drain(on)
+
+    async def assignments(self) -> dict[SessionId, ActorId]:
+        return await (await self._ready()).assignments()
+
+    async def snapshot(self) -> SupervisorSnapshot:
+        return (await self._ready()).snapshot()
+
+    async def exposition(self) -> bytes:
+        """Its metrics, as Prometheus reads them."""
+        return self._metrics.exposition()
+
+    async def shutdown(self, goodbye_s: float) -> None:
+        """Ends every session, see ``Supervisor.aclose``. New ones are refused for good."""
+        supervisor = await self._ready()
+        await supervisor.aclose(goodbye_s=goodbye_s)
+        self._closed = True
+        await asyncio.gather(
+            self._registry.aclose(), self._journal.aclose(), self._livekit.aclose()
+        )
+
+    async def _ready(self) -> Supervisor:
+        if self._closed:
+            raise FleetDraining
+        async with self._opening:
+            if self._supervisor is None:
+                self._supervisor = self._build()
+                await self._supervisor.open()
+        return self._supervisor
+
+    def _build(self) -> Supervisor:
+        settings = self._config.settings
+        namespace = settings.ray_namespace
+        self._registry = Registry.from_settings(settings)
+        self._journal = Journal.from_settings(settings)
+        self._livekit = LiveKitClient.from_settings(settings)
+        budget = RayBudgetClient(namespace)
+        parts = RunParts(
+            roster=RayRosterClient(namespace),
+            records=self._registry,
+            budget=budget,
+            rooms=self._livekit,
+            actors=RaySessionActors(namespace, budget.actor),
+            journal=self._journal,
+            endings=Endings(),
+            metrics=self._metrics,
+        )
+        return Supervisor(parts, self._config.limits, self._config.timing)
