@@ -234,10 +234,16 @@ class InterviewSession:
     async def _wind_up(
         self, session: AgentSession[None], conductor: Conductor, provider: ProviderModel
     ) -> None:
-        """In this order: no more prompts, the provider's last bill, our last report."""
+        """In this order: no more prompts, the provider's last bill, our last report. A step that
+        fails does not keep the next from being taken.
+        """
         await conductor.aclose()
-        await session.aclose()
-        await provider.model.aclose()
+        for close in (session.aclose, provider.model.aclose):
+            try:
+                await close()
+            except Exception as error:
+                # The plugin raises once more what had ended it.
+                log.info("closing the voice failed", error_type=type(error).__name__)
         for task in self._tasks:
             task.cancel()
         if self._tasks:

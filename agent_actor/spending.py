@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -139,7 +138,7 @@ class Spending:
         report = self._meter.report(
             session_id=self._session_id, attempt=self._attempt, now=self._now(), final=final
         )
-        moved = self.last_report is None or _figures_of(report) != _figures_of(self.last_report)
+        moved = self.last_report is None or _billed(report) != _billed(self.last_report)
         self.last_report = report
         if moved:
             self._record_usage(report)
@@ -189,6 +188,6 @@ class Spending:
         )
 
 
-def _figures_of(report: UsageReport) -> UsageReport:
-    """What makes two reports differ in money; the live estimate alone is not worth an entry."""
-    return replace(report, seq=0, at=0.0, estimate_pico_usd=0, at_risk_pico_usd=0, final=False)
+def _billed(report: UsageReport) -> tuple[int, int, int]:
+    """What makes two reports worth two entries: something was billed in between."""
+    return (report.spent_pico_usd, report.responses, report.unpriced_responses)

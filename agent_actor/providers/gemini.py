@@ -146,7 +146,11 @@ def build(
 
 
 def activity_detection(vad: VadConfig) -> tuple[types.AutomaticActivityDetection, tuple[str, ...]]:
-    """The durations map; of the threshold only which half it lies in does."""
+    """The silence maps; of the threshold only which half it lies in does.
+
+    ``prefix_padding_ms`` has no counterpart: Gemini's field of that name is how long speech must
+    last before it counts, not how much audio before it is kept.
+    """
     eager = vad.threshold < _HIGH_BELOW
     detection = types.AutomaticActivityDetection(
         disabled=False,
@@ -156,15 +160,13 @@ def activity_detection(vad: VadConfig) -> tuple[types.AutomaticActivityDetection
             else types.StartSensitivity.START_SENSITIVITY_LOW
         ),
         end_of_speech_sensitivity=types.EndSensitivity.END_SENSITIVITY_LOW,
-        prefix_padding_ms=vad.prefix_padding_ms,
         silence_duration_ms=vad.silence_duration_ms,
     )
-    word = "high" if eager else "low"
-    note = (
-        f"vad_config.threshold: Gemini Live has two start sensitivities only; "
-        f"{vad.threshold:g} became {word}"
+    return detection, (
+        f"vad_config.threshold: Gemini Live has two start sensitivities only, {vad.threshold:g} "
+        f"became {'high' if eager else 'low'}",
+        "vad_config.prefix_padding_ms: Gemini Live has no such setting",
     )
-    return detection, (note,)
 
 
 def _http_options(settings: AgentSettings) -> types.HttpOptions:

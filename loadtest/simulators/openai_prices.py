@@ -91,10 +91,11 @@ def _by_token(text_in: str, audio_in: str, text_out: str) -> TranscriptionModel:
 
 
 TRANSCRIPTION_MODELS: dict[str, TranscriptionModel] = {
-    # One input price each: the model pages list it under "audio tokens".
-    "gpt-4o-transcribe": _by_token("2.5", "2.5", "10"),
-    "gpt-4o-mini-transcribe": _by_token("1.25", "1.25", "5"),
-    "gpt-4o-mini-transcribe-2025-12-15": _by_token("1.25", "1.25", "5"),
+    # The model pages give one input price; the pricing page lists audio apart and dearer, and
+    # audio is what is sent.
+    "gpt-4o-transcribe": _by_token("2.5", "6", "10"),
+    "gpt-4o-mini-transcribe": _by_token("1.25", "3", "5"),
+    "gpt-4o-mini-transcribe-2025-12-15": _by_token("1.25", "3", "5"),
     "gpt-transcribe": _by_minute("0.0045"),
     "whisper-1": _by_minute("0.006"),
 }

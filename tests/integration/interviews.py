@@ -1,0 +1,248 @@
+"""Runs one interview session in this process, on real parts: room, provider, participant."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from livekit.agents.utils import http_context
+from pydantic import SecretStr
+
+from agent_actor.contract import ActorId, SessionId
+from agent_actor.journal import EventKind
+from agent_actor.journal_writer import JournalWriter
+from agent_actor.messages import (
+    Allowance,
+    Assignment,
+    JoinReport,
+    SessionResult,
+    UsageReport,
+    Verdict,
+)
+from agent_actor.session import InterviewSession
+from agent_actor.settings import AgentSettings
+from agent_actor.transport import LiveKitTransport
+from fleet.livekit_client import LiveKitClient
+from fleet.local.livekit import LiveKitAccess
+from fleet.local.simulators import Simulator
+from loadtest.participants.participant import ParticipantOptions, run_participant
+from loadtest.participants.report import ParticipantSummary
+from loadtest.participants.script import script_from_mapping
+from loadtest.participants.scripts import NAMED
+
+
+def contract(provider: str = "openai_realtime", **changes: Any) -> dict[str, Any]:
+    """Room metadata for a short interview of two phases."""
+    return {
+        "provider": provider,
+        "instructions": "You interview people about how they use their city's parks.",
+        "phases": [
+            {"id": "warmup", "name": "Warm-up", "duration_seconds": 60},
+            {"id": "core", "name": "Core", "duration_seconds": 60},
+        ],
+        "vad_config": {"silence_duration_ms": 600},
+        "budget_limit_usd": 5.0,
+        "session_timeout_seconds": 180,
+        "no_show_seconds": 20,
+        "reconnect_grace_seconds": 15,
+        **changes,
+    }
+
+
+@dataclass
+class Ledger:
+    """Stands where the budget actor is: keeps the reports, answers with a fixed allowance."""
+
+    allowance: Allowance
+    reports: list[UsageReport] = field(default_factory=list)
+
+    async def ask(self, report: UsageReport) -> Allowance:
+        self.reports.append(report)
+        return self.allowance
+
+
+@dataclass
+class Run:
+    """A session under way. ``result`` ends with it."""
+
+    session: InterviewSession
+    session_id: SessionId
+    room: str
+    client: LiveKitClient
+    livekit: LiveKitAccess
+    ledger: Ledger
+    joined: asyncio.Future[JoinReport]
+    result: asyncio.Task[SessionResult]
+    events: list[tuple[EventKind, dict[str, Any]]]
+
+    async def participate(
+        self, script: Any, *, max_s: float = 120, seed: int = 1
+    ) -> ParticipantSummary:
+        named = NAMED[script] if isinstance(script, str) else script_from_mapping(script)
+        token = self.client.participant_token(room=self.room, identity="participant", ttl_s=300)
+        options = ParticipantOptions(
+            url=self.livekit.url, token=token, script=named, seed=seed, max_s=max_s
+        )
+        return await run_participant(options, lambda _event: None)
+
+    async def with_participant(
+        self, script: Any, *, deadline_s: float, seed: int = 1
+    ) -> tuple[SessionResult, ParticipantSummary]:
+        """A participant beside the session until that is over; the room then ends as the
+        supervisor ends it."""
+        there = asyncio.create_task(self.participate(script, max_s=deadline_s, seed=seed))
+        try:
+            async with asyncio.timeout(deadline_s):
+                result = await asyncio.shield(self.result)
+                await self.client.delete_room(self.room)
+                return result, await there
+        finally:
+            there.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await there
+
+    def seen(self, kind: EventKind, **match: Any) -> list[dict[str, Any]]:
+        return [
+            data
+            for seen, data in self.events
+            if seen is kind and all(data.get(k) == v for k, v in match.items())
+        ]
+
+
+class Journal(JournalWriter):
+    """A real writer that also keeps what it was given, for assertions."""
+
+    def __init__(self, events: list[tuple[EventKind, dict[str, Any]]], *args: Any) -> None:
+        super().__init__(*args)
+        self._kept = events
+
+    def record(self, kind: EventKind, **data: Any) -> None:
+        self._kept.append((kind, data))
+        super().record(kind, **data)
+
+
+def settings_for(redis_url: str, *simulators: Simulator, **changes: Any) -> AgentSettings:
+    """Agent settings that point the real plugins at the simulators."""
+    values: dict[str, Any] = {"redis_url": redis_url, "redis_namespace": "test", **changes}
+    for simulator in simulators:
+        if simulator.ca_cert is None:
+            values.setdefault("openai_base_url", simulator.base_url)
+            values.setdefault("openai_api_key", SecretStr("sim-key"))
+        else:
+            values.setdefault("gemini_base_url", simulator.base_url)
+            values.setdefault("gemini_ca_cert", simulator.ca_cert)
+            values.setdefault("google_api_key", SecretStr("sim-key"))
+    return AgentSettings(**values)
+
+
+def allowance_for(session_id: SessionId, limit_usd: float = 5.0, **changes: Any) -> Allowance:
+    limit = round(limit_usd * 1_000_000)
+    values: dict[str, Any] = {
+        "session_id": session_id,
+        "up_to_micro_usd": limit,
+        "limit_micro_usd": limit,
+        "expires_at": time.time() + 600,
+        "verdict": Verdict.GO_ON,
+        **changes,
+    }
+    return Allowance(**values)
+
+
+@asynccontextmanager
+async def running(
+    livekit: LiveKitAccess,
+    settings: AgentSettings,
+    metadata: str,
+    *,
+    token: str | None = None,
+    url: str | None = None,
+    limit_usd: float = 5.0,
+    **allowance: Any,
+) -> AsyncIterator[Run]:
+    """A room with ``metadata`` and a session in it; both are gone afterwards."""
+    session_id = SessionId(f"s-{uuid.uuid4().hex[:10]}")
+    room = f"interview-{session_id}"
+    client = LiveKitClient(
+        url=livekit.url, api_key=livekit.api_key, api_secret=SecretStr(livekit.api_secret)
+    )
+    granted = allowance_for(session_id, limit_usd, **allowance)
+    ledger = Ledger(granted)
+    events: list[tuple[EventKind, dict[str, Any]]] = []
+    journal = Journal(events, settings.redis_url, settings.redis_namespace, session_id, 1).start()
+    joined: asyncio.Future[JoinReport] = asyncio.get_running_loop().create_future()
+    try:
+        async with http_context.open():
+            await client.create_room(room, metadata=metadata)
+            own_token = token or client.agent_token(room=room, identity="agent", ttl_s=300)
+            session = InterviewSession(
+                assignment=Assignment(
+                    session_id=session_id,
+                    attempt=1,
+                    livekit_url=url or livekit.url,
+                    room=room,
+                    token=own_token,
+                    agent_identity="agent",
+                    allowance=granted,
+                    assigned_at=time.time(),
+                ),
+                settings=settings,
+                transport=LiveKitTransport(
+                    url=url or livekit.url,
+                    token=own_token,
+                    connect_timeout_s=settings.room_connect_timeout_s,
+                ),
+                journal=journal,
+                ask_budget=ledger.ask,
+                on_joined=joined.set_result,
+                actor_id=ActorId("test"),
+            )
+            result = asyncio.create_task(session.run())
+            try:
+                yield Run(
+                    session, session_id, room, client, livekit, ledger, joined, result, events
+                )
+            finally:
+                result.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await result
+    finally:
+        await journal.aclose()
+        with contextlib.suppress(Exception):
+            await client.delete_room(room)
+        await client.aclose()
+
+
+async def invoice_pico(simulator: Simulator, provider_sessions: tuple[str, ...]) -> int:
+    """What the simulator billed for these of its sessions, in pico-dollars."""
+    total = 0
+    async with aiohttp.ClientSession() as http:
+        for provider_session in provider_sessions:
+            url = f"{simulator.control_url}/invoices/{provider_session}"
+            async with http.get(url) as answer:
+                answer.raise_for_status()
+                total += (await answer.json())["total_pico_usd"]
+    return total
+
+
+async def set_fault(simulator: Simulator, kind: str, **fields: Any) -> None:
+    body = {"kind": kind, "match": None, "count": 1, "params": {}, **fields}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{simulator.control_url}/faults", json=body) as answer,
+    ):
+        answer.raise_for_status()
+
+
+async def clear_faults(simulator: Simulator) -> None:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.delete(f"{simulator.control_url}/faults") as answer,
+    ):
+        answer.raise_for_status()
