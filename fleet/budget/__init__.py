@@ -1,0 +1,9 @@
+"""Money: who may spend how much, what was spent, and the ledger that survives everything.
+
+policy     how large an allowance is, and when a session has to end (pure)
+account    one session's money (pure)
+accounts   session ≤ study ≤ fleet (pure)
+ledger     the same in Redis, under a fencing epoch
+actor      the Ray actor "budget": applies, writes, then answers
+client     how the rest of the fleet reaches it
+"""

@@ -1,0 +1,245 @@
+"""The accounts in Redis, written before any allowance is answered.
+
+One script writes a batch: every account's absolute state, and by the differences to what stood
+there the sums of its study, of the fleet, and the minutes. So a write that is made twice (its
+answer was lost) changes nothing. Two things are refused by the script itself:
+
+* A writer whose epoch is not the newest. A budget actor takes a new epoch when it starts, so of
+  two that exist for a moment (a restart, an upgrade) only the younger can grant.
+* A state older than the one stored. A write that Redis read late must not undo a newer one.
+
+What it holds is worth as much as Redis keeps: run it with ``appendonly yes`` and
+``appendfsync always``.
+
+    {ns}:budget:epoch                    the newest epoch
+    {ns}:budget:session:<id>             hash: state (JSON), spent, committed, open, version
+    {ns}:budget:study:<id>, …:fleet      hash: spent, committed, sessions, open
+    {ns}:budget:minutes:<scope>          hash: minute → micro-dollars, for session:<id>,
+                                         study:<id>, provider:<name>, fleet
+    {ns}:budget:open                     set of the ids of open accounts
+    {ns}:budget:studies, …:providers     sets of names
+    {ns}:budget:limits                   hash: "fleet" or "study:<id>" → micro-dollars or "none"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from agent_actor.contract import SessionId
+from fleet.budget.account import Account
+from fleet.budget.accounts import Accounts, Change, Sums
+from fleet.errors import BudgetUnavailable
+
+EPOCH_SPAN = 10**9
+"""Versions that one epoch may count: version = epoch * EPOCH_SPAN + write number."""
+_LOAD_BATCH = 500
+_FENCED = "FENCED"
+
+_WRITE = """
+local p, epoch, version = KEYS[1], ARGV[1], tonumber(ARGV[2])
+if redis.call('GET', p .. 'epoch') ~= epoch then return 'FENCED' end
+local function whole(n) return string.format('%.0f', n) end
+local fleet = {spent = 0, committed = 0, sessions = 0, open = 0}
+local i = 3
+while i <= #ARGV do
+  local id, study, provider, state = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local new = {spent = tonumber(ARGV[i + 4]), committed = tonumber(ARGV[i + 5]),
+               open = tonumber(ARGV[i + 6])}
+  local minutes = tonumber(ARGV[i + 7])
+  i = i + 8
+  local key, buckets = p .. 'session:' .. id, p .. 'minutes:session:' .. id
+  local old = redis.call('HMGET', key, 'spent', 'committed', 'open', 'version')
+  if tonumber(old[4] or 0) <= version then
+    local by = {spent = new.spent - tonumber(old[1] or 0),
+                committed = new.committed - tonumber(old[2] or 0),
+                open = new.open - tonumber(old[3] or 0),
+                sessions = old[4] and 0 or 1}
+    redis.call('HSET', key, 'state', state, 'spent', whole(new.spent),
+               'committed', whole(new.committed), 'open', whole(new.open),
+               'version', whole(version))
+    if new.open == 1 then redis.call('SADD', p .. 'open', id)
+    else redis.call('SREM', p .. 'open', id) end
+    if not old[4] then
+      redis.call('SADD', p .. 'studies', study)
+      redis.call('SADD', p .. 'providers', provider)
+    end
+    for name, n in pairs(by) do
+      if n ~= 0 then redis.call('HINCRBY', p .. 'study:' .. study, name, whole(n)) end
+      fleet[name] = fleet[name] + n
+    end
+    for m = i, i + 2 * minutes - 2, 2 do
+      local delta = tonumber(ARGV[m + 1]) - tonumber(redis.call('HGET', buckets, ARGV[m]) or 0)
+      if delta ~= 0 then
+        redis.call('HSET', buckets, ARGV[m], ARGV[m + 1])
+        for _, scope in ipairs({'study:' .. study, 'provider:' .. provider, 'fleet'}) do
+          redis.call('HINCRBY', p .. 'minutes:' .. scope, ARGV[m], whole(delta))
+        end
+      end
+    end
+  end
+  i = i + 2 * minutes
+end
+for name, n in pairs(fleet) do
+  if n ~= 0 then redis.call('HINCRBY', p .. 'fleet', name, whole(n)) end
+end
+return 'OK'
+"""
+
+_SET_LIMIT = """
+if redis.call('GET', KEYS[1] .. 'epoch') ~= ARGV[1] then return 'FENCED' end
+redis.call('HSET', KEYS[1] .. 'limits', ARGV[2], ARGV[3])
+return 'OK'
+"""
+
+
+class BudgetFenced(BudgetUnavailable):
+    """A younger budget actor has taken over; this one may not grant any more."""
+
+    code = "budget_fenced"
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"epoch {epoch} is over, a younger budget actor grants now")
+        self.epoch = epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Durability:
+    """How much of what Redis confirms survives its sudden death."""
+
+    appendonly: bool | None
+    appendfsync: str | None
+
+    @property
+    def full(self) -> bool:
+        return bool(self.appendonly) and self.appendfsync == "always"
+
+
+class Ledger:
+    """Every method raises BudgetUnavailable when Redis does not answer; it may then have happened
+    or not, and can be made again. Writing raises BudgetFenced once the epoch is over.
+    """
+
+    def __init__(self, redis: Redis, namespace: str) -> None:
+        self._redis = redis
+        self._prefix = f"{namespace}:budget:"
+        self._write = redis.register_script(_WRITE)
+        self._set_limit = redis.register_script(_SET_LIMIT)
+
+    async def take_over(self) -> int:
+        """Begin a new epoch. From now on nothing is written under an older one."""
+        with _available("take_over"):
+            return int(await self._redis.incr(self._key("epoch")))
+
+    async def write(self, epoch: int, number: int, changes: Sequence[Change]) -> None:
+        """``number`` counts the writes of this epoch, from 1."""
+        args: list[str | int] = [epoch, epoch * EPOCH_SPAN + number]
+        for c in changes:
+            args += [c.session_id, c.study_id, c.provider, c.state]
+            args += [c.spent, c.committed, int(c.open), len(c.minutes)]
+            for minute, micro in c.minutes.items():
+                args += [minute, micro]
+        with _available("write"):
+            said = await self._write(keys=[self._prefix], args=args)
+        self._check(said, epoch)
+
+    async def set_limit(self, epoch: int, scope: str, micro_usd: int | None) -> None:
+        """``scope``: "fleet" or "study:<id>"."""
+        value = "none" if micro_usd is None else micro_usd
+        with _available("set_limit"):
+            said = await self._set_limit(keys=[self._prefix], args=[epoch, scope, value])
+        self._check(said, epoch)
+
+    async def load(self, accounts: Accounts) -> None:
+        """Fill empty ``accounts``: limits set at run time, all sums, and every open account."""
+        with _available("load"):
+            await self._load_limits(accounts)
+            accounts.fleet = await self._sums("fleet")
+            for study in await self._names("studies"):
+                accounts.studies[study] = await self._sums(f"study:{study}")
+            for provider in await self._names("providers"):
+                accounts.provider_minutes[provider] = await self._minutes(f"provider:{provider}")
+            ids = await self._names("open")
+            for start in range(0, len(ids), _LOAD_BATCH):
+                for account in await self._accounts(ids[start : start + _LOAD_BATCH]):
+                    accounts.adopt(account)
+
+    async def account(self, session_id: SessionId) -> Account | None:
+        with _available("account"):
+            found = await self._accounts([session_id])
+        return found[0] if found else None
+
+    async def durability(self) -> Durability:
+        """What the server says of itself; None where it does not tell."""
+        try:
+            said = await self._redis.config_get("append*")
+        except RedisError:
+            return Durability(appendonly=None, appendfsync=None)
+        return Durability(
+            appendonly=said.get("appendonly") == "yes", appendfsync=said.get("appendfsync")
+        )
+
+    async def aclose(self) -> None:
+        await self._redis.aclose()
+
+    # Inside
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name
+
+    def _check(self, said: object, epoch: int) -> None:
+        if said == _FENCED:
+            raise BudgetFenced(epoch)
+
+    async def _names(self, name: str) -> list[str]:
+        return sorted(await cast("Awaitable[set[str]]", self._redis.smembers(self._key(name))))
+
+    async def _load_limits(self, accounts: Accounts) -> None:
+        stored = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(self._key("limits")))
+        for scope, value in stored.items():
+            micro = None if value == "none" else int(value)
+            if scope == "fleet":
+                accounts.limits.fleet = micro
+            else:
+                accounts.limits.studies[scope.removeprefix("study:")] = micro
+
+    async def _sums(self, scope: str) -> Sums:
+        stored = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(self._key(scope)))
+        return Sums(
+            spent=int(stored.get("spent", 0)),
+            committed=int(stored.get("committed", 0)),
+            sessions=int(stored.get("sessions", 0)),
+            open_sessions=int(stored.get("open", 0)),
+            minutes=await self._minutes(scope),
+        )
+
+    async def _minutes(self, scope: str) -> dict[int, int]:
+        stored = await cast(
+            "Awaitable[dict[str, str]]", self._redis.hgetall(self._key(f"minutes:{scope}"))
+        )
+        return {int(minute): int(micro) for minute, micro in stored.items()}
+
+    async def _accounts(self, ids: Sequence[str]) -> list[Account]:
+        pipe = self._redis.pipeline(transaction=False)
+        for id_ in ids:
+            pipe.hget(self._key(f"session:{id_}"), "state")
+            pipe.hgetall(self._key(f"minutes:session:{id_}"))
+        found = await pipe.execute()
+        return [
+            Account.from_json(state, {int(m): int(micro) for m, micro in minutes.items()})
+            for state, minutes in zip(found[::2], found[1::2], strict=True)
+            if state is not None
+        ]
+
+
+@contextmanager
+def _available(operation: str) -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise BudgetUnavailable(f"ledger, {operation}: {type(error).__name__}") from error

@@ -1,0 +1,101 @@
+"""How much a session may spend before it must ask again, and when it has to end. Pure.
+
+An allowance is a lease: up to an amount, until a time. In mid-session it covers at least a
+minute at the worst burn seen or possible; near a limit it gets fine, so that little is held
+back from others. The goodbye's reserve lies inside the limit: until a session is told to end,
+its allowance stops short of the reserve, so a session that is cut off keeps its goodbye.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent_actor.messages import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantPolicy:
+    lease_s: float = 120.0
+    """How long an allowance is good for; it is renewed from half of it on."""
+    wrap_up_permille: int = 850
+    """Of what the session may spend in all: from here on the interviewer closes."""
+    reserve_permille: int = 20
+    """Least reserve for a goodbye, as a part of the limit."""
+    most_reserve_permille: int = 250
+    """A goodbye that could cost more than this part of the limit is not saved for in full."""
+    chunk_permille: int = 50
+    """Least size of an allowance in mid-session, as a part of the limit."""
+    responses_a_minute: int = 6
+    """The pace at which a minute of worst burn is reckoned."""
+    finest_micro_usd: int = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A session's money at the moment of a decision, all in micro-dollars."""
+
+    cap: int
+    """The most it may ever spend: its limit, or less where study or fleet have less left."""
+    limit: int
+    spent: int
+    estimate: int
+    at_risk: int
+    goodbye: int
+    busiest_minute: int
+    """The most that it spent in any minute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """``size``: how much there was to spend when it was given."""
+
+    up_to: int
+    expires_at: float
+    size: int
+
+
+def reserve_of(policy: GrantPolicy, standing: Standing) -> int:
+    least = standing.limit * policy.reserve_permille // 1000
+    most = standing.limit * policy.most_reserve_permille // 1000
+    return max(least, min(standing.goodbye, most))
+
+
+def verdict_of(policy: GrantPolicy, standing: Standing) -> Verdict:
+    used = standing.spent + standing.estimate
+    usable = standing.cap - reserve_of(policy, standing)
+    if used >= usable:
+        return Verdict.END
+    if used * 1000 >= standing.cap * policy.wrap_up_permille or usable - used < standing.goodbye:
+        return Verdict.WRAP_UP
+    return Verdict.GO_ON
+
+
+def chunk_of(policy: GrantPolicy, standing: Standing, room: int) -> int:
+    """The size of a new allowance where ``room`` is left before the reserve."""
+    minute = max(2 * standing.busiest_minute, policy.responses_a_minute * standing.goodbye)
+    chunk = max(standing.limit * policy.chunk_permille // 1000, minute)
+    if room >= 2 * chunk:
+        return chunk
+    return max(room // 2, standing.goodbye, policy.finest_micro_usd)
+
+
+def decide(
+    policy: GrantPolicy, standing: Standing, held: Grant | None, now: float
+) -> tuple[Verdict, Grant]:
+    """The verdict, and the allowance from now on: ``held`` itself while more than half is left.
+
+    After END the allowance is all there is, the reserve included. No grant exceeds the cap.
+    """
+    verdict = verdict_of(policy, standing)
+    expires_at = now + policy.lease_s
+    if verdict is Verdict.END:
+        return verdict, Grant(up_to=max(standing.cap, 0), expires_at=expires_at, size=0)
+    used = standing.spent + max(standing.estimate, standing.at_risk)
+    usable = standing.cap - reserve_of(policy, standing)
+    if held is not None and held.up_to <= usable:
+        half_left = 2 * (held.up_to - used) >= held.size
+        if half_left and held.size and 2 * (held.expires_at - now) >= policy.lease_s:
+            return verdict, held
+    room = max(usable - used, 0)
+    up_to = min(used + chunk_of(policy, standing, room), usable)
+    return verdict, Grant(up_to=up_to, expires_at=expires_at, size=max(up_to - used, 0))

@@ -1,0 +1,117 @@
+"""When a session ends, and how much it may spend until it must ask again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent_actor.messages import Verdict
+from fleet.budget.policy import Grant, GrantPolicy, Standing, decide, reserve_of
+
+POLICY = GrantPolicy()
+MID = Standing(
+    cap=10_000_000,
+    limit=10_000_000,
+    spent=2_000_000,
+    estimate=0,
+    at_risk=0,
+    goodbye=100_000,
+    busiest_minute=150_000,
+)
+
+
+def test_in_mid_session_it_covers_a_minute_at_the_worst_burn() -> None:
+    verdict, grant = decide(POLICY, MID, None, now=0.0)
+    assert verdict is Verdict.GO_ON
+    assert grant.up_to - MID.spent >= 6 * MID.goodbye
+    assert grant.expires_at == POLICY.lease_s >= 60
+    busy = replace(MID, busiest_minute=800_000)
+    assert decide(POLICY, busy, None, now=0.0)[1].up_to - MID.spent >= 2 * 800_000
+
+
+def test_a_response_under_way_comes_on_top() -> None:
+    calm = decide(POLICY, MID, None, now=0.0)[1]
+    responding = replace(MID, estimate=50_000, at_risk=400_000)
+    assert decide(POLICY, responding, None, now=0.0)[1].up_to == calm.up_to + 400_000
+
+
+def test_it_is_renewed_from_half_of_the_amount_on() -> None:
+    _, grant = decide(POLICY, MID, None, now=0.0)
+    just_before = replace(MID, spent=MID.spent + grant.size // 2)
+    assert decide(POLICY, just_before, grant, now=1.0)[1] is grant
+    after = replace(MID, spent=MID.spent + grant.size // 2 + 1)
+    assert decide(POLICY, after, grant, now=1.0)[1].up_to > grant.up_to
+
+
+def test_it_is_renewed_from_half_of_the_time_on() -> None:
+    _, grant = decide(POLICY, MID, None, now=0.0)
+    assert decide(POLICY, MID, grant, now=60.0)[1] is grant
+    assert decide(POLICY, MID, grant, now=60.1)[1].expires_at == pytest.approx(180.1)
+
+
+def test_near_the_limit_it_gets_fine() -> None:
+    near = replace(MID, spent=9_000_000)
+    verdict, grant = decide(POLICY, near, None, now=0.0)
+    assert verdict is Verdict.WRAP_UP
+    room = near.cap - reserve_of(POLICY, near) - near.spent
+    assert 0 < grant.up_to - near.spent <= room // 2
+
+
+@pytest.mark.parametrize(
+    ("spent", "verdict"),
+    [
+        (8_499_999, Verdict.GO_ON),
+        (8_500_000, Verdict.WRAP_UP),
+        (9_799_999, Verdict.WRAP_UP),
+        (9_800_000, Verdict.END),
+    ],
+)
+def test_the_verdict_is_graded(spent: int, verdict: Verdict) -> None:
+    assert decide(POLICY, replace(MID, spent=spent), None, now=0.0)[0] is verdict
+
+
+def test_the_reserve_lies_inside_the_limit_and_is_freed_for_the_goodbye() -> None:
+    spent = replace(MID, spent=9_700_000)
+    assert decide(POLICY, spent, None, now=0.0)[1].up_to == 9_800_000
+    ended = replace(MID, spent=9_790_000, estimate=20_000)
+    verdict, grant = decide(POLICY, ended, None, now=0.0)
+    assert (verdict, grant.up_to) == (Verdict.END, 10_000_000)
+
+
+def test_a_long_conversation_reserves_more_for_its_goodbye() -> None:
+    long = replace(MID, goodbye=900_000)
+    assert reserve_of(POLICY, long) == 900_000
+    assert reserve_of(POLICY, replace(MID, goodbye=5_000_000)) == 2_500_000
+
+
+def test_a_limit_of_zero_ends_at_once_with_nothing() -> None:
+    verdict, grant = decide(POLICY, replace(MID, cap=0, limit=0), None, now=0.0)
+    assert (verdict, grant.up_to) == (Verdict.END, 0)
+
+
+amounts = st.integers(0, 20_000_000)
+
+
+@given(amounts, amounts, amounts, amounts, amounts, amounts, amounts, amounts)
+def test_no_allowance_goes_beyond_the_cap(
+    limit: int, cap: int, spent: int, estimate: int, risk: int, bye: int, busy: int, held: int
+) -> None:
+    standing = Standing(
+        cap=min(cap, limit),
+        limit=limit,
+        spent=spent,
+        estimate=estimate,
+        at_risk=risk,
+        goodbye=bye,
+        busiest_minute=busy,
+    )
+    grant = Grant(up_to=held, expires_at=100.0, size=held)
+    for before in (None, grant):
+        verdict, given = decide(POLICY, standing, before, now=50.0)
+        assert 0 <= given.up_to <= standing.cap
+        if verdict is not Verdict.END:
+            assert given.up_to <= standing.cap - reserve_of(POLICY, standing)
+            assert spent + estimate < standing.cap - reserve_of(POLICY, standing)
