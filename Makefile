@@ -6,7 +6,7 @@ CODE := agent_actor autoscaler fleet loadtest serve tests
 # The short forms of the benchmarks, each an executable module: python -m NAME --smoke
 SMOKE_BENCHMARKS :=
 
-.PHONY: help setup demo test unit integration check format smoke-bench lock clean
+.PHONY: help setup demo test unit integration check format smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -46,8 +46,11 @@ smoke-bench: setup ## The benchmarks in their short forms
 	@set -e; for name in $(SMOKE_BENCHMARKS); do \
 		echo "== $$name"; $(BIN)/python -m $$name --smoke; done
 
-lock: ## Resolve the dependencies again into the lock files
+lock: ## Bring the lock files in step with pyproject.toml
 	@$(PYTHON) fleet/local/bootstrap.py lock
+
+upgrade: ## The same, with every dependency at its newest
+	@$(PYTHON) fleet/local/bootstrap.py upgrade
 
 clean: ## Remove what was made here (the shared cache under ~/.cache/interview-fleet stays)
 	rm -rf .venv out build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

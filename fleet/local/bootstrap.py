@@ -39,12 +39,12 @@ class SetupError(Exception):
 def main(argv: list[str]) -> int:
     try:
         with _one_at_a_time():
-            if argv == ["lock"]:
-                write_locks()
+            if argv in (["lock"], ["upgrade"]):
+                write_locks(upgrade=argv == ["upgrade"])
             elif not argv:
                 ensure_environment()
             else:
-                raise SetupError("usage: bootstrap.py [lock]")
+                raise SetupError("usage: bootstrap.py [lock|upgrade]")
     except SetupError as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1
@@ -83,12 +83,16 @@ def ensure_environment() -> None:
     print(f"set-up: done in {time.monotonic() - started:.0f} s", flush=True)
 
 
-def write_locks() -> None:
-    """Resolve pyproject.toml again into the two hashed lock files, for every platform."""
+def write_locks(*, upgrade: bool) -> None:
+    """Resolve pyproject.toml again into the two hashed lock files, for every platform.
+
+    Versions that still fit stay as they are, unless all are to be upgraded.
+    """
     uv = find_uv()
     common = ["pip", "compile", "--universal", "--python-version", ".".join(map(str, OLDEST)),
               "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--quiet",
-              "--custom-compile-command", "make lock", "--upgrade"]  # fmt: skip
+              "--custom-compile-command", "make lock"]  # fmt: skip
+    common += ["--upgrade"] if upgrade else []
     groups = [part for group in GROUPS for part in ("--group", group)]
     _uv(uv, *common, *groups, "--output-file", str(LOCK), "pyproject.toml")
     _uv(uv, *common, "--output-file", str(GO_LOCK), "-", stdin=GO_REQUIREMENT)
@@ -138,7 +142,8 @@ def _pip_install_into(folder: Path, requirements: str) -> None:
         wanted.write_text(requirements)
         _run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
               "--no-deps", "--only-binary", ":all:", "--require-hashes",
-              "--target", str(scratch), "--requirement", str(wanted)])  # fmt: skip
+              "--target", str(scratch), "--requirement", str(wanted)],
+             {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"})  # fmt: skip
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
     finally:

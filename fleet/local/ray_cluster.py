@@ -13,13 +13,17 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import psutil
 
 from fleet.local.run_dir import RunDir
 
 NAMESPACE = "interview-fleet"
+ENDED_S = 5.0
 OBJECT_STORE_BYTES = 150_000_000
 
 # Read by Ray when it is imported or when it starts its processes, so set before either.
@@ -82,8 +86,11 @@ def local_ray(run: RunDir, settings: RaySettings | None = None) -> Iterator[RayC
         "_temp_dir": str(run.folder("r")),  # short: see run_dir.LONGEST_PATH
         "_system_config": dict(settings.system_config) or None,
     }
-    with _joined(address="local", **options) as address:
-        yield RayCluster(address=address, own=True)
+    try:
+        with _joined(address="local", **options) as address:
+            yield RayCluster(address=address, own=True)
+    finally:
+        _end_processes_of(run.path / "r")
 
 
 @contextmanager
@@ -111,6 +118,19 @@ def _sigterm_kept() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, handler)
+
+
+def _end_processes_of(folder: Path) -> None:
+    """End our child processes that serve the cluster in `folder`, and wait until they are gone.
+
+    After an orderly shutdown there are none. A `ray.init` that failed or was interrupted leaves
+    them, and they would write into the run folder after it has been removed.
+    """
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if any(str(folder) in part for part in child.cmdline()):
+                child.kill()
+                child.wait(ENDED_S)
 
 
 def _loopback_address() -> str | None:

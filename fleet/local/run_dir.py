@@ -15,6 +15,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from typing import Any
 from fleet.local.errors import RunDirError
 
 PREFIX = "ifleet-"
+UNLOCKED_S = 60.0
 KEEP_VARIABLE = "INTERVIEW_FLEET_KEEP_RUN"
 
 # Linux takes 107 bytes for a Unix socket's path. The longest below a run folder is Ray's:
@@ -94,7 +96,7 @@ def find_running() -> list[RunningFleet]:
     for path in _own_run_dirs():
         file = path / "fleet.json"
         with suppress(OSError, ValueError):
-            if _is_owned(path):
+            if _is_private(path) and _is_owned(path):
                 fleet = RunningFleet(run_dir=path, addresses=json.loads(file.read_text()))
                 found.append((file.stat().st_mtime, fleet))
     return [fleet for _, fleet in sorted(found, key=lambda each: each[0], reverse=True)]
@@ -112,20 +114,24 @@ def _own_run_dirs() -> Iterator[Path]:
     for path in _base().glob(f"{PREFIX}*"):
         with suppress(OSError):
             status = path.lstat()
-            private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
-            if private and status.st_uid == os.getuid():
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid():
                 yield path
+
+
+def _is_private(path: Path) -> bool:
+    return not path.stat().st_mode & 0o077
 
 
 def _is_owned(path: Path) -> bool:
     """Whether the run's owner lives: a lock says so more surely than a pid, which is used again.
 
-    A folder without its lock file is just being made, or removed, by someone who lives.
+    A folder without its lock file is just being made or removed by someone who lives; an old one
+    was made again by a process that outlived its run.
     """
     try:
         handle = (path / "owner.lock").open()
     except FileNotFoundError:
-        return True
+        return time.time() - path.stat().st_mtime < UNLOCKED_S
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -73,6 +73,8 @@ def find_redis_server() -> Path:
 def _make_livekit_server(target: Path) -> None:
     """Put the server at `target`, whole or not at all. The caller holds the cache's lock."""
     target.parent.mkdir(exist_ok=True)
+    for abandoned in cache_dir().glob("making-*"):  # by a run that was killed
+        shutil.rmtree(abandoned, ignore_errors=True)
     ways = [_build_livekit_server, livekit_release.download]
     if os.environ.get(DOWNLOAD_VARIABLE) == "1":
         ways.reverse()
@@ -94,7 +96,13 @@ def _make_livekit_server(target: Path) -> None:
 
 def _build_livekit_server(scratch: Path) -> Path:
     go = _go_on_path()
-    env = {"GOBIN": str(scratch), "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+    env = {
+        "GOBIN": str(scratch),
+        "GOTMPDIR": str(scratch),
+        "CGO_ENABLED": "0",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+    }
     env["GOFLAGS"] = f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip()
     if go is None:
         go = _install_go(scratch)

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -37,10 +38,11 @@ linux = pytest.mark.skipif(
 DEADLINE_S = 10.0
 
 
-async def until(true: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
-    async with asyncio.timeout(deadline_s):
-        while not true():
-            await asyncio.sleep(0.02)
+def wait_until(true: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
+    end = time.monotonic() + deadline_s
+    while not true():
+        assert time.monotonic() < end, f"not within {deadline_s:g} s"
+        time.sleep(0.02)
 
 
 def lives(pid: int) -> bool:
@@ -70,10 +72,16 @@ def python(name: str, code: str) -> Command:
     return Command(name=name, program=sys.executable, arguments=["-c", textwrap.dedent(code)])
 
 
-def owner_that_holds(code: str) -> subprocess.Popen[str]:
-    """Another process that opens a part, prints one line of JSON about it, and waits."""
+def owner_that_holds(part: str) -> subprocess.Popen[str]:
+    """Another process that opens a part, prints one line of JSON about it, and waits for a line.
+
+    Used from plain tests, not from async ones: while they block, Ctrl-C still ends them.
+    """
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(part)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -133,7 +141,7 @@ async def test_grandchildren_end_with_the_child(run: RunDir) -> None:
     async with running(python("family", code), logs=run.logs) as child:
         grandchild = int(await child.first_line(deadline_s=DEADLINE_S))
         assert lives(grandchild)
-    await until(lambda: not lives(grandchild))
+    wait_until(lambda: not lives(grandchild))
 
 
 async def test_cancelling_the_owner_ends_the_child(run: RunDir) -> None:
@@ -158,7 +166,7 @@ async def test_missing_program_is_named(run: RunDir) -> None:
 
 
 @linux
-async def test_parts_die_with_an_owner_that_is_killed() -> None:
+def test_parts_die_with_an_owner_that_is_killed() -> None:
     owner = owner_that_holds("""
         import asyncio, json
         from fleet.local.redis import RedisServer
@@ -173,11 +181,11 @@ async def test_parts_die_with_an_owner_that_is_killed() -> None:
         asyncio.run(main())
     """)
     assert owner.stdout is not None
-    with owner, owner.stdout:
+    with owner:
         pid, folder = json.loads(owner.stdout.readline())
         assert lives(pid)
         owner.kill()
-    await until(lambda: not lives(pid))
+    wait_until(lambda: not lives(pid))
     assert Path(folder).exists()  # nobody was left to remove it: the next run does
     remove_dead()
     assert not Path(folder).exists()
@@ -395,13 +403,8 @@ HOLD_RAY = """
 
 
 @pytest.mark.parametrize("end", ["orderly", pytest.param("killed", marks=linux)])
-async def test_ray_leaves_no_process_behind(end: str) -> None:
-    owner = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(HOLD_RAY)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def test_ray_leaves_no_process_behind(end: str) -> None:
+    owner = owner_that_holds(HOLD_RAY)
     assert owner.stdin is not None
     assert owner.stdout is not None
     with owner:
@@ -415,7 +418,7 @@ async def test_ray_leaves_no_process_behind(end: str) -> None:
             owner.stdin.close()
     assert told["niceness"] == 0
     assert told["sigterm_kept"]
-    await until(lambda: not processes_of(folder))
+    wait_until(lambda: not processes_of(folder))
     assert folder.exists() == (end == "killed")
 
 

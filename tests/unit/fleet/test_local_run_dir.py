@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import tempfile
 from pathlib import Path
@@ -90,6 +91,16 @@ def test_folder_of_a_living_run_is_left_alone() -> None:
         remove_dead()
         assert one.path.exists()
         assert other.path.exists()
+
+
+def test_folder_without_a_lock_is_removed_once_it_is_old(base: Path) -> None:
+    again = base / f"{module.PREFIX}again"
+    again.mkdir(mode=0o755)
+    remove_dead()
+    assert again.exists()
+    os.utime(again, (0, 0))
+    remove_dead()
+    assert not again.exists()
 
 
 def test_folder_that_others_can_write_is_not_trusted(base: Path) -> None:

@@ -86,6 +86,7 @@ def test_cached_build_is_used_when_none_is_on_path() -> None:
 
 
 def test_build_goes_into_the_cache_and_leaves_nothing_else_there(bare_machine: Path) -> None:
+    (tools.cache_dir() / "making-abandoned").mkdir()
     go_that(bare_machine, version="go1.26.0", install='echo "$@" > "$GOBIN/server"')
     made = tools.find_livekit_server()
     assert made.parent == tools.cache_dir() / "bin"
