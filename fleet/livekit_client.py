@@ -10,8 +10,9 @@ What each token allows is enforced by the server, silently: a client that does m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import perf_counter
@@ -48,11 +49,14 @@ class RoomInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class ParticipantInfo:
-    """``is_agent`` by the token's kind. A dead agent stays listed for about 20 s."""
+    """``is_agent`` by the token's kind; ``is_hidden``: an observer, whom only the server's API
+    shows. A dead agent stays listed for about 20 s.
+    """
 
     identity: str
     sid: str
     is_agent: bool
+    is_hidden: bool
     is_active: bool
     joined_at: float
     published_tracks: int
@@ -121,13 +125,13 @@ class LiveKitClient:
         removes it if nobody came for ``empty_timeout_s``.
         """
         request = api.CreateRoomRequest(name=name, metadata=metadata, empty_timeout=empty_timeout_s)
-        with self._calling("create_room"):
+        async with self._calling("create_room"):
             return _room_info(await self._rooms.create_room(request))
 
     async def delete_room(self, name: str) -> bool:
         """Disconnects everybody in it. False if there was none."""
         try:
-            with self._calling("delete_room"):
+            async with self._calling("delete_room"):
                 await self._rooms.delete_room(api.DeleteRoomRequest(room=name))
         except RoomNotFound:
             return False
@@ -135,18 +139,18 @@ class LiveKitClient:
 
     async def list_rooms(self, names: Sequence[str] = ()) -> tuple[RoomInfo, ...]:
         """Those of ``names`` that exist; with none named, all."""
-        with self._calling("list_rooms"):
+        async with self._calling("list_rooms"):
             answer = await self._rooms.list_rooms(api.ListRoomsRequest(names=names))
         return tuple(_room_info(room) for room in answer.rooms)
 
     async def update_metadata(self, room: str, metadata: str) -> RoomInfo:
         request = api.UpdateRoomMetadataRequest(room=room, metadata=metadata)
-        with self._calling("update_metadata"):
+        async with self._calling("update_metadata"):
             return _room_info(await self._rooms.update_room_metadata(request))
 
     async def list_participants(self, room: str) -> tuple[ParticipantInfo, ...]:
         """Hidden ones too. Empty for a room that does not exist."""
-        with self._calling("list_participants"):
+        async with self._calling("list_participants"):
             answer = await self._rooms.list_participants(api.ListParticipantsRequest(room=room))
         return tuple(_participant_info(person) for person in answer.participants)
 
@@ -154,7 +158,7 @@ class LiveKitClient:
         """Disconnects one; a token it still holds lets it in again. False if not there."""
         request = api.RoomParticipantIdentity(room=room, identity=identity)
         try:
-            with self._calling("remove_participant"):
+            async with self._calling("remove_participant"):
                 await self._rooms.remove_participant(request)
         except RoomNotFound:
             return False
@@ -227,17 +231,19 @@ class LiveKitClient:
                 self._url,
                 self._key,
                 self._secret.get_secret_value(),
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
                 failover=False,
             )
         return self._api.room
 
-    @contextmanager
-    def _calling(self, call: str) -> Iterator[None]:
+    @asynccontextmanager
+    async def _calling(self, call: str) -> AsyncIterator[None]:
         began, outcome = perf_counter(), "ok"
         try:
             with _typed_errors(call):
-                yield
+                # The library's own timeout does nothing: it passes timeout=None with each
+                # request, which for aiohttp means "for ever", whatever the session says.
+                async with asyncio.timeout(self._timeout_s):
+                    yield
         except LiveKitError as error:
             outcome = error.code
             raise
@@ -276,6 +282,7 @@ def _participant_info(person: api.ParticipantInfo) -> ParticipantInfo:
         identity=person.identity,
         sid=person.sid,
         is_agent=person.kind == api.ParticipantInfo.Kind.AGENT,
+        is_hidden=person.permission.hidden,
         is_active=person.state == api.ParticipantInfo.State.ACTIVE,
         joined_at=float(person.joined_at),
         published_tracks=len(person.tracks),
