@@ -76,16 +76,21 @@ class FleetSnapshot:
 
 
 async def start_control_plane(
-    settings: FleetSettings, *, actor: ActorSpec | None = None
+    settings: FleetSettings,
+    *,
+    actor: ActorSpec | None = None,
+    goodbye_grace_s: float = GOODBYE_S,
 ) -> ControlPlane:
     """Returns when all three answer; warm actors come after. Ray must be connected.
+
+    ``goodbye_grace_s``: between asking a session for its goodbye and stopping it at once.
 
     One that runs already keeps the settings that it was started with.
     Raises ControlPlaneUnavailable.
     """
     get_or_create_budget_actor(settings)
     namespace = settings.ray_namespace
-    _create(SUPERVISOR, namespace, SupervisorActor, supervisor_config(settings))
+    _create(SUPERVISOR, namespace, SupervisorActor, supervisor_config(settings, goodbye_grace_s))
     await _open(SUPERVISOR, namespace)
     _create(ROSTER, namespace, RosterActor, roster_config(settings, actor))
     await _open(ROSTER, namespace)
@@ -182,7 +187,9 @@ def roster_config(settings: FleetSettings, actor: ActorSpec | None = None) -> Ro
     )
 
 
-def supervisor_config(settings: FleetSettings) -> SupervisorConfig:
+def supervisor_config(
+    settings: FleetSettings, goodbye_grace_s: float = GOODBYE_S
+) -> SupervisorConfig:
     return SupervisorConfig(
         settings=settings,
         limits=RunLimits(
@@ -190,7 +197,7 @@ def supervisor_config(settings: FleetSettings) -> SupervisorConfig:
             agent_token_ttl_s=settings.agent_token_ttl_s,
             join_timeout_s=settings.join_timeout_s,
             max_attempts=settings.max_attempts,
-            goodbye_grace_s=GOODBYE_S,
+            goodbye_grace_s=goodbye_grace_s,
             stop_grace_s=settings.stop_grace_s,
         ),
     )
@@ -212,6 +219,8 @@ def _create(name: str, namespace: str, cls: type[Any], config: Any) -> None:
         namespace=namespace,
         num_cpus=0,
         max_restarts=-1,
+        # Every method may run twice, so what was under way at a restart is simply asked again.
+        max_task_retries=-1,
         max_concurrency=_CONTROL_CONCURRENCY,
     )
     ray_calls.get_or_create(cls, options, config)

@@ -13,7 +13,6 @@ from fleet.ray_calls import ActorOptions
 
 ACTOR_PREFIX = "session-actor-"
 SESSION_ACTOR = "agent_actor.actor:SessionActor"
-PING_DEADLINE_S = 5.0
 
 
 def actor_name(actor_id: ActorId) -> str:
@@ -42,7 +41,7 @@ class Crew(Protocol):
     async def rejoin(self, actor_id: ActorId) -> WarmReport:
         """The same for one that an earlier roster made."""
 
-    async def ping(self, actor_id: ActorId) -> None:
+    async def ping(self, actor_id: ActorId, deadline_s: float) -> None:
         """Raises ActorLost (it is dead) or NoAnswer (it may be busy)."""
 
     def kill(self, actor_id: ActorId) -> None: ...
@@ -73,12 +72,12 @@ class RayCrew:
         self._handles[actor_id] = ray_calls.find(actor_name(actor_id), self._namespace)
         return await self._warm(actor_id)
 
-    async def ping(self, actor_id: ActorId) -> None:
+    async def ping(self, actor_id: ActorId, deadline_s: float) -> None:
         handle = self._handles.get(actor_id)
         if handle is None:
             raise ActorLost(actor_name(actor_id), "ended")
         await ray_calls.answer(
-            handle.ping.remote(), part=actor_name(actor_id), deadline_s=PING_DEADLINE_S
+            handle.ping.remote(), part=actor_name(actor_id), deadline_s=deadline_s
         )
 
     def kill(self, actor_id: ActorId) -> None:

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from agent_actor.contract import EndReason, SessionConfig, SessionId, SessionState, StudyId
-from agent_actor.messages import JoinReport, StopMode, Verdict
+from agent_actor.messages import JoinReport, Verdict
+from agent_actor.messages import StopMode as StopMode
 from fleet.dispatch_plan import DispatchRequest, Plan, make_plan
 from fleet.endings import Endings, EndStep
 from fleet.errors import (
@@ -119,7 +120,7 @@ class Dispatcher:
         self._parts = parts
         self._limits = limits
         self._endings = Endings()
-        self._tasks = OwnedTasks("dispatcher")
+        self._tasks = OwnedTasks("dispatcher", awaited=True)
         self._background = OwnedTasks("dispatcher")
         self._closed = False
 
@@ -183,7 +184,6 @@ class Dispatcher:
         await asyncio.wait({start}, timeout=REFUSAL_WAIT_S)
         if start.done():
             return self._dispatched(start.result())
-        start.add_done_callback(_note_late_failure)
         return self._dispatched(dispatch.plan.record)
 
     async def _start(self, dispatch: _Dispatch) -> SessionRecord:
@@ -354,9 +354,3 @@ def _reason_for(error: Exception) -> EndReason:
     if isinstance(error, BudgetExhausted):
         return EndReason.BUDGET_EXCEEDED
     return EndReason.ACTOR_LOST
-
-
-def _note_late_failure(start: asyncio.Task[SessionRecord]) -> None:
-    # The caller has had its answer; the record says why.
-    if not start.cancelled():
-        start.exception()

@@ -13,10 +13,13 @@ log = structlog.get_logger(__name__)
 
 
 class OwnedTasks:
-    """Tasks of one owner, who closes it. A task that fails is logged, not lost."""
+    """Tasks of one owner, who closes it. A task that fails is logged, not lost, unless
+    ``awaited`` says that somebody waits for each and hears of it that way.
+    """
 
-    def __init__(self, owner: str) -> None:
+    def __init__(self, owner: str, *, awaited: bool = False) -> None:
         self._owner = owner
+        self._awaited = awaited
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -40,5 +43,8 @@ class OwnedTasks:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not self._awaited:
             log.error("background_task_failed", owner=self._owner, exc_info=error)

@@ -35,8 +35,11 @@ from fleet.roster_model import (
 )
 
 CHECK_INTERVAL_S = 5.0
-"""How often warm actors are asked whether they live. One that died in between is found by its
-first session, which then gets another."""
+"""How often warm actors are asked whether they live. One that died in between is found when it
+is reserved, and its session gets another."""
+CHECK_PING_S = 5.0
+RESERVED_PING_S = 2.0
+"""For an idle actor to answer; one that takes longer is no use to an interview either."""
 MISSED_PINGS = 3
 """Pings in a row without an answer, after which a warm actor counts as lost."""
 
@@ -55,6 +58,7 @@ class PoolSnapshot:
     books: RosterSnapshot
     nodes: Mapping[ActorId, str]
     """The Ray node of each actor that has been warm."""
+    pids: Mapping[ActorId, int]
     warm_s: tuple[float, ...]
     """How long the last starts took, oldest first."""
     last_start_error: str | None
@@ -107,15 +111,13 @@ class Pool:
 
         Raises FleetFull or FleetDraining; the session holds no permit then.
         """
-        began = self._clock()
-        answer = self._roster.reserve(session_id, began, wait_s)
-        return await self._settled(session_id, [answer], began)
+        answer = self._roster.reserve(session_id, self._clock(), wait_s)
+        return await self._settled(session_id, [answer], wait_s)
 
     async def reassign(self, session_id: SessionId, wait_s: float) -> Reservation:
         """Another actor for a session whose own failed; raises like ``reserve``."""
-        began = self._clock()
-        commands = self._roster.reassign(session_id, began, wait_s)
-        return await self._settled(session_id, commands, began)
+        commands = self._roster.reassign(session_id, self._clock(), wait_s)
+        return await self._settled(session_id, commands, wait_s)
 
     def begin(self, session_id: SessionId) -> ActorId | None:
         """The session's actor, its own from now on. None: not reserved (any more)."""
@@ -136,11 +138,8 @@ class Pool:
         books = self._roster.snapshot(self._clock())
         return PoolSnapshot(
             books=books,
-            nodes={
-                a.actor_id: self._warm_reports[a.actor_id].node_id
-                for a in books.actors
-                if a.actor_id in self._warm_reports
-            },
+            nodes={actor: report.node_id for actor, report in self._warm_reports.items()},
+            pids={actor: report.pid for actor, report in self._warm_reports.items()},
             warm_s=tuple(self._recent_warm_s),
             last_start_error=self._last_start_error,
         )
@@ -148,16 +147,33 @@ class Pool:
     # Inside
 
     async def _settled(
-        self, session_id: SessionId, commands: list[Command | Wait], began: float
+        self, session_id: SessionId, commands: list[Command | Wait], wait_s: float
     ) -> Reservation:
-        waiter = self._waiters.get(session_id)
-        if waiter is None:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters[session_id] = waiter
-        self._apply([c for c in commands if not isinstance(c, Wait)])
-        # Shielded: another caller may wait for the same session.
-        actor_id = await asyncio.shield(waiter)
-        return Reservation(session_id=session_id, actor_id=actor_id, waited_s=self._clock() - began)
+        began = self._clock()
+        while True:
+            waiter = self._waiters.get(session_id)
+            if waiter is None:
+                waiter = asyncio.get_running_loop().create_future()
+                self._waiters[session_id] = waiter
+            self._apply([c for c in commands if not isinstance(c, Wait)])
+            # Shielded: another caller may wait for the same session.
+            actor_id = await asyncio.shield(waiter)
+            waited_s = self._clock() - began
+            if await self._answers(actor_id):
+                return Reservation(session_id=session_id, actor_id=actor_id, waited_s=waited_s)
+            self._apply(self._roster.actor_lost(actor_id, self._clock()))
+            left_s = max(0.0, wait_s - waited_s)
+            commands = [self._roster.reserve(session_id, self._clock(), left_s)]
+
+    async def _answers(self, actor_id: ActorId) -> bool:
+        """Whether it is there for its session: a node that went takes many warm actors along,
+        and each would cost its session an attempt."""
+        try:
+            await self._crew.ping(actor_id, RESERVED_PING_S)
+        except FleetError as error:
+            log.warning("reserved_actor_lost", actor_id=actor_id, error=str(error))
+            return False
+        return True
 
     def _apply(self, commands: list[Command]) -> None:
         self._execute(commands)
@@ -232,7 +248,7 @@ class Pool:
 
     async def _check(self, actor_id: ActorId) -> None:
         try:
-            await self._crew.ping(actor_id)
+            await self._crew.ping(actor_id, CHECK_PING_S)
             self._missed.pop(actor_id, None)
         except ActorLost:
             self._found_lost(actor_id)

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 from agent_actor.contract import ActorId, SessionId
 from agent_actor.messages import Assignment, JoinReport, SessionResult, StopOrder
 from fleet import ray_calls
-from fleet.crew import PING_DEADLINE_S, actor_name
+from fleet.crew import actor_name
 from fleet.ray_calls import RemoteActor
 
 STOP_DEADLINE_S = 5.0
+PING_DEADLINE_S = 5.0
 
 
 class SessionActors(Protocol):

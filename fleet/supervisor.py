@@ -88,6 +88,8 @@ class Supervisor:
         Asking again answers the same. Raises FleetDraining before anything is begun, and
         DispatchFailed when the session is over, with everything of it given back.
         """
+        # Asked again of a restarted supervisor, the session is among those it takes over.
+        await self._adopted.wait()
         run = self._runs.get(request.session_id)
         if run is None:
             if self._draining:
@@ -194,7 +196,8 @@ class Supervisor:
                 self._adopted.set()
             except FleetError as error:
                 log.warning("records_not_adopted", error=str(error))
-            await asyncio.sleep(self._timing.adopt_s)
+            known = self._adopted.is_set()
+            await asyncio.sleep(self._timing.adopt_s if known else self._timing.mirror_s)
 
     async def _adopt(self, stale_s: float) -> None:
         """A record without an actor may still have a dispatcher, unless it is old."""
