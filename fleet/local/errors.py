@@ -21,14 +21,16 @@ class LocalPartError(FleetError):
 
 
 class ToolUnavailable(LocalPartError):
-    pass
+    code = "local_tool_unavailable"
 
 
 class RunDirError(LocalPartError):
-    pass
+    code = "local_run_dir"
 
 
 class PartNotReady(LocalPartError):
+    code = "local_part_not_ready"
+
     def __init__(self, name: str, deadline_s: float, log: Path) -> None:
         super().__init__(name, deadline_s, log)
         self.name, self.deadline_s, self.log = name, deadline_s, log
@@ -38,6 +40,8 @@ class PartNotReady(LocalPartError):
 
 
 class PartExited(LocalPartError):
+    code = "local_part_exited"
+
     def __init__(self, name: str, exit_code: int, log: Path) -> None:
         super().__init__(name, exit_code, log)
         self.name, self.exit_code, self.log = name, exit_code, log
