@@ -28,7 +28,8 @@ from pydantic import (
     model_validator,
 )
 
-# Exported from here too: what reading a contract raises belongs to its words.
+# Exported from here too: what a request for a session can meet belongs to its words.
+from agent_actor.errors import AgentError as AgentError
 from agent_actor.errors import ContractInvalid as ContractInvalid
 from agent_actor.errors import ContractTooLarge as ContractTooLarge
 from agent_actor.errors import FieldProblem as FieldProblem

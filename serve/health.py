@@ -11,7 +11,7 @@ from fleet.errors import FleetError
 from serve.auth import require_key
 from serve.context import MetricsDep, PortsDep
 from serve.errors import NotReady
-from serve.metrics import FleetGauges
+from serve.metrics import FleetGauges, Summed
 from serve.models.fleet import CheckView, Health, Readiness
 from serve.ports import Check, Ports
 from serve.problems import problem_response, responses
@@ -57,7 +57,8 @@ async def readyz(request: Request, ports: PortsDep) -> Response | Readiness:
 )
 async def metrics(ports: PortsDep, metrics: MetricsDep) -> Response:
     """Prometheus exposition; see docs/api.md for the names."""
-    return Response(metrics.render(await _gauges(ports)), media_type=CONTENT_TYPE_LATEST)
+    gauges, texts = await asyncio.gather(_gauges(ports), ports.expositions())
+    return Response(metrics.render(gauges, Summed(texts)), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _run(name: str, check: Check) -> CheckView:

@@ -12,21 +12,25 @@
     fleet_spent_usd, fleet_estimate_usd              the fleet's account
     fleet_scrape_failed{part}                        1 where a gauge could not be read
 
-Counters and histograms are this replica's; gauges are the fleet's whichever replica answers.
+Counters and histograms here are this replica's; gauges are the fleet's whichever replica
+answers. After them come the control actors' own metrics, fleet/metrics.py, added up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from agent_actor.contract import SessionState
 from fleet.budget.costs import BudgetTotals
 from serve.ports import Crew
 
+_Labels: TypeAlias = tuple[tuple[str, str], ...]
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _KNOWN_WEBHOOKS = frozenset(
     {
@@ -86,11 +90,43 @@ class IngressMetrics:
         # Labels stay bounded whatever a newer server sends.
         self._webhooks.labels(kind=kind if kind in _KNOWN_WEBHOOKS else "other").inc()
 
-    def render(self, fleet: Collector) -> bytes:
-        """The exposition, with ``fleet``'s gauges added for this scrape only."""
+    def render(self, *collectors: Collector) -> bytes:
+        """The exposition, with what ``collectors`` found for this scrape."""
         scrape = CollectorRegistry()
-        scrape.register(fleet)
+        for collector in collectors:
+            scrape.register(collector)
         return generate_latest(self.registry) + generate_latest(scrape)
+
+
+class Summed(Collector):
+    """Expositions of several processes as one: what they all count is added up. Each of them
+    restarts from zero by itself, which Prometheus takes for what it is.
+    """
+
+    def __init__(self, texts: Iterable[bytes]) -> None:
+        self._families: dict[str, Metric] = {}
+        self._sums: dict[str, dict[tuple[str, _Labels], float]] = {}
+        for text in texts:
+            for family in text_string_to_metric_families(text.decode()):
+                self._add(family)
+
+    def collect(self) -> list[Metric]:
+        families = []
+        for name, family in self._families.items():
+            summed = Metric(family.name, family.documentation, family.type)
+            for (sample, labels), value in self._sums[name].items():
+                summed.add_sample(sample, dict(labels), value)
+            families.append(summed)
+        return families
+
+    def _add(self, family: Metric) -> None:
+        if family.name.endswith("_created"):
+            return  # When each process began counting: no sum of these means anything.
+        self._families.setdefault(family.name, family)
+        sums = self._sums.setdefault(family.name, {})
+        for sample in family.samples:
+            key = (sample.name, tuple(sample.labels.items()))
+            sums[key] = sums.get(key, 0.0) + sample.value
 
 
 class FleetGauges(Collector):

@@ -7,14 +7,13 @@ an agent's failure is the answer). Money is micro-dollars, times are epoch secon
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent_actor.contract import EndReason, Provider, SessionConfig, SessionState
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
-from fleet.journal import BEGINNING, JournalEntry, LiveState, Turn
+from fleet.journal import JournalEntry, LiveState, Turn
 from fleet.livekit_client import WebhookEvent
 from fleet.records import Page, SessionRecord
 
@@ -57,6 +56,9 @@ class Starter(Protocol):
         hurried, for one that is gone nothing changes.
         """
 
+    async def wait_gone(self, session_id: str, *, timeout_s: float) -> bool:
+        """Whether it is gone, its record with it, within ``timeout_s``."""
+
 
 class Sessions(Protocol):
     """The registry, read-only but for erasure."""
@@ -79,14 +81,14 @@ class Sessions(Protocol):
 
 class Journal(Protocol):
     async def read(
-        self, session_id: str, *, after_id: str = BEGINNING, limit: int = 200
-    ) -> tuple[JournalEntry, ...]: ...
+        self, session_id: str, *, after_id: str | None = None, limit: int = 200
+    ) -> list[JournalEntry]: ...
 
     def follow(
         self,
         session_id: str,
         *,
-        after_id: str = BEGINNING,
+        after_id: str | None = None,
         until: Callable[[], Awaitable[bool]] | None = None,
     ) -> AsyncIterator[JournalEntry | None]:
         """Entries as they come, None in quiet moments; ends when ``until`` says so in one."""
@@ -95,7 +97,7 @@ class Journal(Protocol):
 
     async def live(self, session_id: str) -> LiveState | None: ...
 
-    async def erase(self, session_id: str) -> bool:
+    async def erase(self, session_id: str) -> None:
         """Journal, transcript, live state and checkpoint, now and for good: what a late writer
         still sends is refused. Erasing twice is fine.
         """
@@ -164,5 +166,6 @@ class Ports:
     """Epoch seconds."""
     session_of_room: Callable[[str], str | None]
     """The session that a room's name belongs to; None for a room that is not ours."""
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    expositions: Callable[[], Awaitable[list[bytes]]]
+    """The control actors' own metrics, those that answer, as Prometheus text."""
     aclose: Callable[[], Awaitable[None]] | None = None

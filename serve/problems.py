@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from agent_actor.contract import ContractInvalid, ContractTooLarge, FieldProblem
+from agent_actor.contract import AgentError, ContractInvalid, ContractTooLarge, FieldProblem
 from fleet.errors import (
     DispatchFailed,
     FleetError,
@@ -124,6 +124,7 @@ def install(app: FastAPI) -> None:
     """Every error of this app becomes a problem document."""
     app.add_exception_handler(ServeError, _serve_error)
     app.add_exception_handler(FleetError, _fleet_error)
+    app.add_exception_handler(AgentError, _agent_error)
     app.add_exception_handler(ContractInvalid, _contract_error)
     app.add_exception_handler(ContractTooLarge, _contract_too_large)
     app.add_exception_handler(RequestValidationError, _validation_error)
@@ -161,6 +162,19 @@ def _fleet_error(request: Request, error: Exception) -> JSONResponse:
         retryable=error.retryable,
         headers=headers,
         members=_members_of(error),
+    )
+
+
+def _agent_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, AgentError)
+    if error.code not in _CAUSE_STATUS:
+        return unexpected(request, error)
+    return problem_response(
+        request,
+        status=_CAUSE_STATUS[error.code],
+        code=error.code,
+        detail=str(error),
+        retryable=error.retryable,
     )
 
 

@@ -20,7 +20,6 @@ from serve.requests import EXAMPLE_BODY, EXAMPLE_SPLIT_BODY, parse_create
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
 ERASE_WAIT_S = 15.0
-_ERASE_POLL_S = 0.1
 _ERASED = ["journal", "transcript", "checkpoints"]
 
 _CREATE_BODY = {
@@ -188,20 +187,13 @@ async def _erase(record: SessionRecord, ports: Ports) -> SessionRecord:
     await ports.journal.erase(record.session_id)
     if not record.is_gone:
         await ports.starter.stop(record.session_id, at_once=True)
-        await _wait_until_gone(record.session_id, ports)
-    return await ports.sessions.anonymise(record.session_id, now=ports.clock())
-
-
-async def _wait_until_gone(session_id: str, ports: Ports) -> None:
-    deadline = ports.clock() + ERASE_WAIT_S
-    while not (await ports.sessions.get(session_id)).is_gone:
-        if ports.clock() >= deadline:
+        if not await ports.starter.wait_gone(record.session_id, timeout_s=ERASE_WAIT_S):
             raise StillEnding(
-                f"session {session_id} has not ended within {ERASE_WAIT_S:g} s: its journal is "
-                "erased, its record not yet; ask again",
+                f"session {record.session_id} has not ended within {ERASE_WAIT_S:g} s: its "
+                "journal is erased, its record not yet; ask again",
                 headers={"Retry-After": "5"},
             )
-        await ports.sleep(_ERASE_POLL_S)
+    return await ports.sessions.anonymise(record.session_id, now=ports.clock())
 
 
 def _check_idempotency_key(key: str | None) -> None:

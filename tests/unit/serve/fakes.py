@@ -15,7 +15,7 @@ from fleet.errors import (
     SessionNotFound,
     WebhookRejected,
 )
-from fleet.journal import BEGINNING, JournalEntry, Turn
+from fleet.journal import JournalEntry, Turn
 from fleet.livekit_client import WebhookEvent
 from fleet.records import LIFE, Page, SessionRecord
 from serve.ports import Crew, NewSession, Ports, ProviderInfo, Started
@@ -24,16 +24,13 @@ NOW = 1_795_426_200.0
 
 
 class FakeClock:
-    """Time passes only where a fake sleeps."""
+    """Time passes where a test says so."""
 
     def __init__(self, now: float = NOW) -> None:
         self.now = now
 
     def __call__(self) -> float:
         return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 def record(session_id: str = "s-1", **changes: object) -> SessionRecord:
@@ -145,6 +142,9 @@ class FakeStarter:
         else:
             self.sessions.put(replace(item, state=SessionState.ENDING))
 
+    async def wait_gone(self, session_id: str, *, timeout_s: float) -> bool:
+        return self.sessions.records[session_id].is_gone
+
     def _new(self, session_id: str, request: NewSession, state: SessionState) -> SessionRecord:
         return self.sessions.put(
             record(
@@ -187,19 +187,19 @@ class FakeJournal:
         return entries[-1]
 
     async def read(
-        self, session_id: str, *, after_id: str = BEGINNING, limit: int = 200
-    ) -> tuple[JournalEntry, ...]:
+        self, session_id: str, *, after_id: str | None = None, limit: int = 200
+    ) -> list[JournalEntry]:
         if self.error is not None:
             raise self.error
-        after = int(after_id.partition("-")[0])
+        after = int((after_id or "0").partition("-")[0])
         newer = [e for e in self.entries.get(session_id, []) if int(e.id.partition("-")[0]) > after]
-        return tuple(newer[:limit])
+        return newer[:limit]
 
     async def follow(
         self,
         session_id: str,
         *,
-        after_id: str = BEGINNING,
+        after_id: str | None = None,
         until: Callable[[], Awaitable[bool]] | None = None,
     ) -> AsyncIterator[JournalEntry | None]:
         self.followers += 1
@@ -212,7 +212,7 @@ class FakeJournal:
                         self.quiet()
                     yield None
                     over = until is not None and await until()
-                    entries = await self.read(session_id, after_id=after_id) if over else ()
+                    entries = await self.read(session_id, after_id=after_id) if over else []
                 for entry in entries:
                     after_id = entry.id
                     yield entry
@@ -237,10 +237,10 @@ class FakeJournal:
     async def live(self, session_id: str) -> LiveState | None:
         return self.lives.get(session_id)
 
-    async def erase(self, session_id: str) -> bool:
+    async def erase(self, session_id: str) -> None:
         self.erased.append(session_id)
         self.lives.pop(session_id, None)
-        return self.entries.pop(session_id, None) is not None
+        self.entries.pop(session_id, None)
 
 
 @dataclass
@@ -330,6 +330,7 @@ class FakeFleet:
         self.money = FakeMoney()
         self.roster = FakeRoster()
         self.closed = 0
+        self.expositions: list[bytes] = []
         self.problems: dict[str, str | Exception | None] = {
             "roster": None,
             "redis": None,
@@ -354,9 +355,12 @@ class FakeFleet:
             ),
             clock=self.clock,
             session_of_room=lambda room: room.removeprefix("interview-"),
-            sleep=self.clock.sleep,
+            expositions=self._expositions,
             aclose=self._aclose,
         )
+
+    async def _expositions(self) -> list[bytes]:
+        return self.expositions
 
     async def _aclose(self) -> None:
         self.closed += 1

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from fleet.errors import ControlPlaneUnavailable, RegistryUnavailable
+from fleet.metrics import Metrics
 from tests.unit.serve.fakes import FakeFleet
 
 
@@ -89,6 +90,21 @@ async def test_metrics_go_on_without_a_part(api: httpx.AsyncClient, fleet: FakeF
     assert got["fleet_scrape_failed", ("budget",)] == 0
     assert ("fleet_slots", ()) not in got
     assert got["fleet_spent_usd", ()] == 1.25
+
+
+async def test_metrics_of_the_control_actors_are_added_up(
+    api: httpx.AsyncClient, fleet: FakeFleet
+) -> None:
+    roster, supervisor = Metrics(), Metrics()
+    roster.histogram("fleet_actor_warm_seconds").observe(0.3)
+    for metrics in (roster, supervisor):
+        metrics.counter("fleet_dispatch_retries_total", cause="metadata_timeout").inc()
+    fleet.expositions = [roster.exposition(), supervisor.exposition()]
+    text = (await api.get("/metrics")).text
+    got = samples(text)
+    assert got["fleet_actor_warm_seconds_count", ()] == 1
+    assert got["fleet_dispatch_retries_total", ("metadata_timeout",)] == 2
+    assert text.count("# TYPE fleet_actor_warm_seconds ") == 1
 
 
 async def test_the_lifespan_closes_what_the_app_was_made_of(app: FastAPI, fleet: FakeFleet) -> None:

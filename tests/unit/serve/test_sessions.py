@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from agent_actor.contract import EndReason, Provider, SessionState
+from agent_actor.errors import MetadataTimeout, ModelRetired
 from agent_actor.journal import EventKind, LiveState
 from agent_actor.messages import PhaseTiming
 from fleet.errors import (
@@ -181,6 +182,8 @@ async def test_a_contract_too_large_for_a_room_is_413(api: httpx.AsyncClient) ->
             "dispatch_timeout",
             None,
         ),
+        (MetadataTimeout(waited_s=5, last_problem=None), 504, "metadata_timeout", None),
+        (ModelRetired("retired"), 422, "model_retired", None),
     ],
 )
 async def test_failures_to_start(

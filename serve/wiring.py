@@ -1,0 +1,217 @@
+"""The ports over the real parts: registry and journal in Redis, control actors in Ray, LiveKit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from agent_actor.contract import EndReason, Provider, SessionId
+from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
+from fleet.clients import BUDGET, CALL_DEADLINE_S
+from fleet.control import ControlPlane, control_plane, open_dispatcher
+from fleet.dispatch_plan import ROOM_PREFIX, DispatchRequest
+from fleet.dispatcher import Dispatcher, StopMode
+from fleet.errors import BudgetUnavailable, ControlPlaneUnavailable, FleetError
+from fleet.journal import Journal
+from fleet.livekit_client import LiveKitClient
+from fleet.ray_calls import RemoteActor
+from fleet.registry import Registry
+from fleet.settings import FleetSettings
+from serve.ports import Crew, NewSession, Ports, ProviderInfo, Started
+
+T = TypeVar("T")
+
+_BASE_URLS = {
+    Provider.OPENAI_REALTIME: ("FLEET_OPENAI_BASE_URL", ".openai.com"),
+    Provider.GEMINI_LIVE: ("FLEET_GEMINI_BASE_URL", ".googleapis.com"),
+}
+
+
+class RealStarter:
+    """The dispatcher, as the routes see it."""
+
+    def __init__(self, dispatcher: Dispatcher, plane: ControlPlane, registry: Registry) -> None:
+        self._dispatcher = dispatcher
+        self._plane = plane
+        self._registry = registry
+
+    async def start(self, request: NewSession) -> Started:
+        dispatched = await self._dispatcher.dispatch(
+            DispatchRequest(
+                config=request.config,
+                split=request.split,
+                idempotency_key=request.idempotency_key,
+                body_hash=request.body_hash,
+                respond_async=request.respond_async,
+            )
+        )
+        return Started(
+            record=dispatched.record,
+            livekit_url=dispatched.livekit_url,
+            participant_token=dispatched.participant_token,
+            token_expires_at=dispatched.token_expires_at,
+            existing=dispatched.existing,
+        )
+
+    async def stop(
+        self, session_id: str, *, reason: EndReason = EndReason.OPERATOR, at_once: bool = False
+    ) -> None:
+        mode = StopMode.NOW if at_once else StopMode.GOODBYE
+        await self._dispatcher.stop(session_id, reason=reason, mode=mode)
+
+    async def wait_gone(self, session_id: str, *, timeout_s: float) -> bool:
+        await self._plane.supervisor.wait_over(SessionId(session_id), timeout_s)
+        return (await self._registry.get(session_id)).is_gone
+
+
+class RealMoney:
+    """The budget actor's answers about money. Raises BudgetUnavailable."""
+
+    def __init__(self, namespace: str) -> None:
+        self._actor = RemoteActor(BUDGET, namespace)
+
+    async def cost(self, session_id: str) -> SessionCost | None:
+        cost: SessionCost | None = await self._call("cost", session_id)
+        return cost
+
+    async def study_cost(self, study_id: str) -> StudyCost | None:
+        cost: StudyCost | None = await self._call("study_cost", study_id)
+        return cost
+
+    async def totals(self) -> BudgetTotals:
+        totals: BudgetTotals = await self._call("totals")
+        return totals
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        try:
+            return await self._actor.call(method, *args, deadline_s=CALL_DEADLINE_S)
+        except ControlPlaneUnavailable as error:
+            raise BudgetUnavailable(str(error)) from error
+
+
+class RealRoster:
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+
+    async def crew(self) -> Crew:
+        books = (await self._plane.roster.snapshot()).books
+        return Crew(
+            warm=books.warm,
+            reserved=books.reserved,
+            live=books.live,
+            starting=books.starting,
+            slots=books.max_sessions,
+            free=0 if books.draining else max(0, books.max_sessions - books.permits),
+            queue=books.waiting,
+        )
+
+
+class Readiness:
+    """Whether a session asked for now would find all it needs."""
+
+    def __init__(self, roster: RealRoster, registry: Registry, livekit: LiveKitClient) -> None:
+        self._roster = roster
+        self._registry = registry
+        self._livekit = livekit
+
+    async def roster(self) -> str | None:
+        await self._roster.crew()
+        return None
+
+    async def redis(self) -> str | None:
+        await self._registry.ping()
+        return None
+
+    async def livekit(self) -> str | None:
+        await self._livekit.ping()
+        return None
+
+    async def warm(self) -> str | None:
+        crew = await self._roster.crew()
+        return None if crew.warm else f"no warm actor, {crew.starting} starting"
+
+
+async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...]) -> Ports:
+    """Everything opened for one process of the ingress; ``Ports.aclose`` closes it. Nothing is
+    asked yet: whether the parts answer is for /readyz to say.
+    """
+    plane = control_plane(settings)
+    roster = RealRoster(plane)
+    registry, journal = Registry.from_settings(settings), Journal.from_settings(settings)
+    livekit = LiveKitClient.from_settings(settings)
+    dispatcher, close_dispatcher = await open_dispatcher(settings)
+    ready = Readiness(roster, registry, livekit)
+
+    async def aclose() -> None:
+        await close_dispatcher()
+        await asyncio.gather(registry.aclose(), journal.aclose(), livekit.aclose())
+
+    async def expositions() -> list[bytes]:
+        texts = await asyncio.gather(
+            _or_none(plane.roster.exposition()), _or_none(plane.supervisor.exposition())
+        )
+        return [text for text in texts if text is not None]
+
+    return Ports(
+        starter=RealStarter(dispatcher, plane, registry),
+        sessions=registry,
+        journal=journal,
+        money=RealMoney(settings.ray_namespace),
+        roster=roster,
+        webhooks=livekit,
+        checks={
+            "roster": ready.roster,
+            "redis": ready.redis,
+            "livekit": ready.livekit,
+            "warm": ready.warm,
+        },
+        providers=providers,
+        clock=time.time,
+        session_of_room=session_of_room,
+        expositions=expositions,
+        aclose=aclose,
+    )
+
+
+def session_of_room(room: str) -> str | None:
+    """The reverse of how the dispatcher names rooms."""
+    session_id = room.removeprefix(ROOM_PREFIX)
+    return session_id if session_id != room and session_id else None
+
+
+def providers_of(environment: Mapping[str, str]) -> tuple[ProviderInfo, ...]:
+    """Who speaks, by the addresses that session actors are given: whatever stands at an address
+    that is not the provider's own is called a simulator. Userinfo and path are not shown.
+    """
+    return tuple(
+        _provider(provider, environment.get(variable, ""), own)
+        for provider, (variable, own) in _BASE_URLS.items()
+    )
+
+
+def keys_of(settings: FleetSettings) -> tuple[str, ...]:
+    """The bearer keys: FLEET_API_KEY, several separated by commas while one is replaced."""
+    if settings.api_key is None:
+        return ()
+    return tuple(k.strip() for k in settings.api_key.get_secret_value().split(",") if k.strip())
+
+
+def _provider(provider: Provider, base_url: str, own: str) -> ProviderInfo:
+    if not base_url:
+        return ProviderInfo(provider=provider, simulated=False)
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    endpoint = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+    return ProviderInfo(
+        provider=provider, simulated=not f".{host}".endswith(own), endpoint=endpoint
+    )
+
+
+async def _or_none(look: Awaitable[T]) -> T | None:
+    try:
+        return await look
+    except FleetError:
+        return None
