@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 MOST_IN_A_WRITE = 500
 """Accounts in one script call: a few milliseconds in which Redis does nothing else."""
 RETRY_S = 0.25
+MOST_LOOKUPS = 8
+"""At once, each on a connection of its own."""
 MOST_CLOSED_IN_MEMORY = 5_000
 
 
@@ -54,6 +56,7 @@ class Book:
         self._writes = 0
         self._fenced: BudgetFenced | None = None
         self._closed: deque[SessionId] = deque()
+        self._lookups = asyncio.Semaphore(MOST_LOOKUPS)
 
     @property
     def epoch(self) -> int:
@@ -102,8 +105,7 @@ class Book:
 
     async def report_batch(self, reports: Sequence[UsageReport]) -> list[Allowance]:
         """Allowances in the order of the reports."""
-        for report in reports:
-            await self._find(report.session_id)
+        await self._find(*(report.session_id for report in reports))
         now = self._now()
         allowances = [self._accounts.apply(report, now) for report in reports]
         await self._write()
@@ -154,15 +156,18 @@ class Book:
         if self._fenced is not None:
             raise BudgetFenced(self._fenced.epoch)
 
-    async def _find(self, session_id: SessionId) -> None:
+    async def _find(self, *session_ids: SessionId) -> None:
         """A closed account may be in the ledger only."""
         self._check()
-        if session_id in self._accounts:
+        unknown = [id_ for id_ in session_ids if id_ not in self._accounts]
+        if not unknown:
             return
-        account = await self._ledger.account(session_id)
-        if account is not None and session_id not in self._accounts:
-            self._accounts.adopt(account)
-            self._let_go(session_id)
+        async with self._lookups:
+            found = await self._ledger.accounts(unknown)
+        for account in found:
+            if account.session_id not in self._accounts:
+                self._accounts.adopt(account)
+                self._let_go(account.session_id)
 
     def _let_go(self, session_id: SessionId) -> None:
         self._closed.append(session_id)

@@ -169,10 +169,10 @@ class Ledger:
                 for account in await self._accounts(ids[start : start + _LOAD_BATCH]):
                     accounts.adopt(account)
 
-    async def account(self, session_id: SessionId) -> Account | None:
-        with _available("account"):
-            found = await self._accounts([session_id])
-        return found[0] if found else None
+    async def accounts(self, session_ids: Sequence[SessionId]) -> list[Account]:
+        """Those of them that there are."""
+        with _available("accounts"):
+            return await self._accounts(session_ids)
 
     async def durability(self) -> Durability:
         """What the server says of itself; None where it does not tell."""

@@ -23,8 +23,10 @@ class GrantPolicy:
     """Least reserve for a goodbye, as a part of the limit."""
     most_reserve_permille: int = 250
     """A goodbye that could cost more than this part of the limit is not saved for in full."""
-    chunk_permille: int = 50
-    """Least size of an allowance in mid-session, as a part of the limit."""
+    chunk_permille: int = 100
+    """Least size of an allowance in mid-session, as a part of the limit, …"""
+    least_chunk_micro_usd: int = 100_000
+    """… and in money: the first answers of a session come before its first report is answered."""
     responses_a_minute: int = 6
     """The pace at which a minute of worst burn is reckoned."""
     finest_micro_usd: int = 1_000
@@ -73,7 +75,8 @@ def verdict_of(policy: GrantPolicy, standing: Standing) -> Verdict:
 def chunk_of(policy: GrantPolicy, standing: Standing, room: int) -> int:
     """The size of a new allowance where ``room`` is left before the reserve."""
     minute = max(2 * standing.busiest_minute, policy.responses_a_minute * standing.goodbye)
-    chunk = max(standing.limit * policy.chunk_permille // 1000, minute)
+    part = standing.limit * policy.chunk_permille // 1000
+    chunk = max(part, policy.least_chunk_micro_usd, minute)
     if room >= 2 * chunk:
         return chunk
     return max(room // 2, standing.goodbye, policy.finest_micro_usd)
