@@ -70,6 +70,7 @@ __all__ = [
     "WireEvent",
 ]
 
+RESPONSE_REFUSED = "conversation_already_has_active_response"
 UNHEARD_MARGIN_MS = 2000
 """Of the audio sent before a response began, this much may still belong to the next turn."""
 ITEM_OVERHEAD_TOKENS = 16
@@ -249,7 +250,10 @@ class Meter:
                 self._requested += 1
             case ConnectionLost():
                 return self._lose()
-            case ProviderSession() | GoAway() | WireError():
+            case WireError(code=code):
+                # Our request was refused, as one response was under way already: not billed.
+                self._requested = max(self._requested - (code == RESPONSE_REFUSED), 0)
+            case ProviderSession() | GoAway():
                 pass
         return False
 

@@ -29,6 +29,7 @@ from agent_actor.wire_events import (
     UserAudio,
     UserSpeech,
     UserSpeechStarted,
+    WireError,
     WireEvent,
 )
 
@@ -127,6 +128,14 @@ def test_a_request_that_was_never_seen_to_begin_is_charged_on_loss() -> None:
     meter.feed(ResponseDone(id="r", status="completed", usage=USAGE))
     meter.feed(ConnectionLost())
     assert meter.unpriced_responses == 0
+
+
+def test_a_request_that_was_refused_is_not_charged() -> None:
+    refused = WireError(code="conversation_already_has_active_response", type=None)
+    meter = fed(ResponseRequested(), refused, refused, ConnectionLost())
+    assert meter.spent_pico == 0
+    other = WireError(code="session_expired", type=None)
+    assert fed(ResponseRequested(), other, ConnectionLost()).spent_pico > 0
 
 
 def test_usage_may_follow_the_end_of_a_response() -> None:
