@@ -55,7 +55,8 @@ class PoolDecision:
 def decide(counts: PoolCounts, bounds: PoolBounds) -> PoolDecision:
     """Bring ready + starting actors to the warm target, one more for each waiting session.
 
-    Starting actors are never retired: they are about to be warm, and then they may be.
+    Only warm actors beyond what is wanted are retired. While others still start they stay:
+    a warm one in the hand serves at once.
     """
     room = max(0, bounds.slots - counts.busy - counts.dying)
     wanted = min(bounds.warm_target + counts.waiting, room)
@@ -63,4 +64,4 @@ def decide(counts: PoolCounts, bounds: PoolBounds) -> PoolDecision:
     if missing > 0:
         free_starts = max(0, bounds.max_starting - counts.starting)
         return PoolDecision(start=min(missing, free_starts))
-    return PoolDecision(retire=min(counts.warm, -missing))
+    return PoolDecision(retire=max(0, counts.warm - wanted))

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from agent_actor.contract import ActorId
 from agent_actor.messages import WarmReport
 from fleet import ray_calls
+from fleet.actor_shell import shell_for
 from fleet.errors import ActorLost
 from fleet.ray_calls import ActorOptions
 
@@ -52,6 +53,7 @@ class Crew(Protocol):
 class RayCrew:
     def __init__(self, spec: ActorSpec, namespace: str) -> None:
         self._spec = spec
+        self._shell = shell_for(spec.class_path)
         self._namespace = namespace
         self._handles: dict[ActorId, Any] = {}
 
@@ -64,8 +66,7 @@ class RayCrew:
             resources={ray_calls.SLOT_RESOURCE: 1} if slots else {},
             runtime_env=self._spec.runtime_env,
         )
-        cls = ray_calls.load_class(self._spec.class_path)
-        self._handles[actor_id] = ray_calls.create(cls, options, actor_id)
+        self._handles[actor_id] = ray_calls.create(self._shell, options, actor_id)
         return await self._warm(actor_id)
 
     async def rejoin(self, actor_id: ActorId) -> WarmReport:

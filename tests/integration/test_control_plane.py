@@ -127,7 +127,9 @@ class Fleet:
         wanted = self.settings.warm_actors if count is None else count
 
         async def enough() -> bool:
-            return (await self.plane.roster.snapshot()).books.warm >= wanted
+            pool = await self.plane.roster.snapshot()
+            assert pool.books.start_failures_total == 0, pool.last_start_error
+            return pool.books.warm >= wanted
 
         await until(enough, within_s=60)
 
@@ -165,7 +167,7 @@ class Fleet:
 
         async def no_such_actor() -> bool:
             name = f"{ACTOR_PREFIX}{record.actor_id}"
-            return not ray_calls.exists(name, self.settings.ray_namespace)
+            return name not in ray_calls.names(self.settings.ray_namespace)
 
         await until(no_such_actor)
 

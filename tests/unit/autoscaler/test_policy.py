@@ -40,8 +40,9 @@ def test_surplus_warm_actors_are_retired():
     assert decide(PoolCounts(warm=6), bounds()) == PoolDecision(retire=2)
 
 
-def test_starting_actors_beyond_the_target_retire_warm_ones_only():
-    assert decide(PoolCounts(warm=1, starting=5), bounds(warm_target=2)) == PoolDecision(retire=1)
+def test_a_warm_actor_is_not_retired_for_one_that_still_starts():
+    assert decide(PoolCounts(warm=2, starting=5), bounds(warm_target=2)) == PoolDecision()
+    assert decide(PoolCounts(warm=3, starting=5), bounds(warm_target=2)) == PoolDecision(retire=1)
 
 
 def test_a_pool_with_target_zero_starts_only_for_waiting_sessions():
