@@ -101,6 +101,7 @@ class SessionActor:
             self._settings.redis_namespace,
             assignment.session_id,
             assignment.attempt,
+            ttl_s=self._settings.journal_ttl_s,
         ).start()
         transport = LiveKitTransport(
             url=assignment.livekit_url,

@@ -21,6 +21,7 @@ class AgentSettings(BaseSettings):
 
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", validation_alias="REDIS_URL")
     redis_namespace: str = "fleet"
+    journal_ttl_s: int = Field(default=7 * 24 * 3600, ge=60)
     rates_path: Path | None = None
     """A rates file that replaces the bundled one."""
     model_aliases: dict[str, str] = Field(default_factory=dict)

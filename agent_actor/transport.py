@@ -15,7 +15,9 @@ from livekit import rtc
 from livekit.agents import Agent, AgentSession
 from livekit.agents.voice import room_io
 
+from agent_actor.contract import EndReason
 from agent_actor.errors import RoomTokenRejected, RoomUnreachable
+from agent_actor.logs import scrub
 
 AGENT_SAMPLE_RATE = 24_000
 TRACK_NAME = "interviewer"
@@ -135,6 +137,16 @@ class LiveKitTransport:
         self.events.put_nowait(event)
 
 
+def ending_of(disconnected: RoomEvent) -> tuple[EndReason, RoomUnreachable | None]:
+    """What a DISCONNECTED means. Deleting the room is how an admin ends a session from LiveKit's
+    side; everything else was not wanted.
+    """
+    if disconnected.reason == "room_deleted":
+        return EndReason.OPERATOR, None
+    error = RoomUnreachable(f"LiveKit dropped the agent: {disconnected.reason}")
+    return EndReason.ROOM_FAILED, error
+
+
 def _room_options(identity: str) -> room_io.RoomOptions:
     return room_io.RoomOptions(
         # Typed text would reach the model past the protocol; participants only speak.
@@ -154,7 +166,8 @@ def _typed(error: rtc.ConnectError) -> RoomUnreachable | RoomTokenRejected:
     text = error.message.lower()
     if any(word in text for word in ("401", "403", "unauthorized", "invalid token", "permission")):
         return RoomTokenRejected("LiveKit refused the agent's token (wrong or expired)")
-    return RoomUnreachable(f"LiveKit is not reachable: {error.message}")
+    # The SDK quotes the whole address in its message, the token in it too.
+    return RoomUnreachable(f"LiveKit is not reachable: {scrub(error.message)}")
 
 
 def _reason_name(reason: int | None) -> str:

@@ -16,7 +16,7 @@ from agent_actor.wire_events import WireEvent
 class Wire(Protocol):
     """Reads raw events in order and returns what they mean for the meter."""
 
-    def read(self, raw: RawEvent, /) -> list[WireEvent]: ...
+    def read(self, raw: RawEvent, /) -> tuple[WireEvent, ...]: ...
 
 
 def build_provider(

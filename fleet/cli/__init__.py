@@ -1,0 +1,7 @@
+"""The ``fleet`` command."""
+
+from __future__ import annotations
+
+from fleet.cli.app import main
+
+__all__ = ["main"]

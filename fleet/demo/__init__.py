@@ -1,0 +1,1 @@
+"""``fleet demo``: four interviews at once, each with an ending of its own."""
