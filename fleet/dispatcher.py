@@ -50,8 +50,6 @@ from fleet.records import RANK, SessionRecord
 from fleet.registry import new_session_id
 from fleet.steps import StepTimer
 
-REFUSAL_WAIT_S = 0.5
-"""How long an answer that is to come "at once" waits to hear whether the fleet is full."""
 REPLAY_POLL_S = 0.1
 
 log = structlog.get_logger(__name__)
@@ -77,6 +75,8 @@ class DispatchLimits:
     join_timeout_s: float = 10.0
     token_ttl_s: int = 3600
     room_empty_timeout_s: int = 120
+    refusal_wait_s: float = 0.5
+    """How long an answer that is to come at once waits to hear whether the fleet is full."""
 
     @property
     def wait_for_actor_s(self) -> float:
@@ -181,7 +181,7 @@ class Dispatcher:
         if not dispatch.request.respond_async:
             return self._dispatched(await self._start(dispatch))
         start = self._tasks.start(self._start(dispatch))
-        await asyncio.wait({start}, timeout=REFUSAL_WAIT_S)
+        await asyncio.wait({start}, timeout=self._limits.refusal_wait_s)
         if start.done():
             return self._dispatched(start.result())
         return self._dispatched(dispatch.plan.record)

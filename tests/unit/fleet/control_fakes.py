@@ -1,0 +1,403 @@
+"""Hand-written stand-ins for what the control plane's shells talk to. Each keeps a list of what
+was asked of it (shared between them where a test looks at the order) and fails on request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from agent_actor.contract import ActorId, EndReason, SessionConfig, SessionId, SessionState
+from agent_actor.journal import LiveState
+from agent_actor.messages import (
+    Allowance,
+    Assignment,
+    JoinReport,
+    SessionResult,
+    StopOrder,
+    TokenCounts,
+    UsageReport,
+    Verdict,
+    WarmReport,
+)
+from fleet.errors import (
+    ActorLost,
+    BudgetUnavailable,
+    FleetError,
+    IdempotencyConflict,
+    LiveKitUnavailable,
+    RegistryUnavailable,
+    SessionNotFound,
+    StateConflict,
+)
+from fleet.journal import JournalEntry
+from fleet.pool import Reservation
+from fleet.records import Created, SessionRecord, Step, may_move
+
+ENOUGH_S = 2.0
+"""For what must happen at once; a test that waits longer than this has failed."""
+
+
+def config(**changes: Any) -> SessionConfig:
+    return SessionConfig.model_validate(
+        {
+            "provider": "openai_realtime",
+            "instructions": "Ask about parks.",
+            "phases": [{"id": "core", "name": "Core", "duration_seconds": 60}],
+            "study_id": "study-7",
+            "participant_identity": "p-1",
+            **changes,
+        }
+    )
+
+
+def allowance(session_id: str, verdict: Verdict = Verdict.GO_ON) -> Allowance:
+    return Allowance(
+        session_id=SessionId(session_id),
+        up_to_micro_usd=500_000,
+        limit_micro_usd=10_000_000,
+        expires_at=1_030.0,
+        verdict=verdict,
+    )
+
+
+def result_of(session_id: str, attempt: int = 1, **changes: Any) -> SessionResult:
+    values: dict[str, Any] = {
+        "session_id": SessionId(session_id),
+        "attempt": attempt,
+        "end_reason": EndReason.COMPLETED,
+        "usage": usage(session_id, attempt),
+        "duration_s": 60.0,
+        "provider_sessions": (f"sess-{attempt}",),
+        **changes,
+    }
+    return SessionResult(**values)
+
+
+def usage(session_id: str, attempt: int = 1, spent_pico_usd: int = 1_000_001) -> UsageReport:
+    return UsageReport(
+        session_id=SessionId(session_id),
+        attempt=attempt,
+        seq=1,
+        at=1_000.0,
+        provider="openai_realtime",
+        model="gpt-realtime-2025-08-28",
+        tokens=TokenCounts(),
+        spent_pico_usd=spent_pico_usd,
+    )
+
+
+class FakeRoster:
+    def __init__(self, asked: list[str]) -> None:
+        self.asked = asked
+        self.held: dict[SessionId, ActorId] = {}
+        self.lost: set[SessionId] = set()
+        """Sessions whose reservation is gone when they want to begin."""
+        self.failure: FleetError | None = None
+        self.reassign_failure: FleetError | None = None
+        self.release_failure: FleetError | None = None
+        self.gate: asyncio.Event | None = None
+        """Reserving waits for it."""
+        self._number = 0
+
+    async def reserve(self, session_id: SessionId, wait_s: float) -> Reservation:
+        self.asked.append("reserve")
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        return self._given(session_id)
+
+    async def reassign(self, session_id: SessionId, wait_s: float) -> Reservation:
+        self.asked.append("reassign")
+        self.lost.discard(session_id)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.reassign_failure is not None:
+            raise self.reassign_failure
+        return self._given(session_id)
+
+    async def begin(self, session_id: SessionId) -> ActorId | None:
+        return None if session_id in self.lost else self.held.get(session_id)
+
+    async def release(self, session_id: SessionId) -> None:
+        self.asked.append("release")
+        if self.release_failure is not None:
+            raise self.release_failure
+        self.held.pop(session_id, None)
+
+    def _given(self, session_id: SessionId) -> Reservation:
+        self._number += 1
+        self.held[session_id] = ActorId(f"a-{self._number}")
+        return Reservation(session_id=session_id, actor_id=self.held[session_id], waited_s=0.0)
+
+
+class FakeBudget:
+    def __init__(self, asked: list[str]) -> None:
+        self.asked = asked
+        self.open_accounts: set[SessionId] = set()
+        self.verdict = Verdict.GO_ON
+        self.down = False
+
+    async def open(
+        self, session_id: SessionId, study_id: str, provider: str, limit_micro_usd: int
+    ) -> Allowance:
+        self.asked.append("open")
+        if self.down:
+            raise BudgetUnavailable("down")
+        self.open_accounts.add(session_id)
+        return allowance(session_id, self.verdict)
+
+    async def close(self, session_id: SessionId) -> int | None:
+        self.asked.append("close")
+        if self.down:
+            raise BudgetUnavailable("down")
+        if session_id not in self.open_accounts:
+            return None
+        self.open_accounts.discard(session_id)
+        return 42
+
+
+class FakeRooms:
+    def __init__(self, asked: list[str]) -> None:
+        self.asked = asked
+        self.rooms: dict[str, str] = {}
+        self.down = False
+
+    async def create_room(
+        self, name: str, *, metadata: str = "", empty_timeout_s: int = 120
+    ) -> None:
+        self.asked.append("create_room")
+        if self.down:
+            raise LiveKitUnavailable("create_room", "down")
+        self.rooms[name] = metadata
+
+    async def delete_room(self, name: str) -> bool:
+        self.asked.append("delete_room")
+        if self.down:
+            raise LiveKitUnavailable("delete_room", "down")
+        return self.rooms.pop(name, None) is not None
+
+    def agent_token(self, *, room: str, identity: str, ttl_s: int) -> str:
+        return f"agent:{identity}@{room}"
+
+    def participant_token(self, *, room: str, identity: str, ttl_s: int) -> str:
+        return f"participant:{identity}@{room}"
+
+
+class FakeRecords:
+    """A registry in memory that keeps the order of a session's life as the real one does."""
+
+    def __init__(self, asked: list[str]) -> None:
+        self.asked = asked
+        self.records: dict[str, SessionRecord] = {}
+        self.claims: dict[str, tuple[str, str]] = {}
+        self.down = False
+
+    async def create(self, record: SessionRecord, *, body_hash: str = "") -> Created:
+        self._ask("create")
+        key = record.idempotency_key
+        if key is not None and key in self.claims:
+            session_id, known = self.claims[key]
+            if known != body_hash:
+                raise IdempotencyConflict(session_id)
+            return Created(record=self.records[session_id], existing=True)
+        if key is not None:
+            self.claims[key] = (record.session_id, body_hash)
+        self.records[record.session_id] = record
+        return Created(record=record, existing=False)
+
+    async def get(self, session_id: str) -> SessionRecord:
+        if session_id not in self.records:
+            raise SessionNotFound(session_id)
+        return self.records[session_id]
+
+    async def active(self) -> AsyncIterator[SessionRecord]:
+        for record in list(self.records.values()):
+            if not record.is_gone:
+                yield record
+
+    async def update(
+        self,
+        session_id: str,
+        *,
+        state: SessionState | None = None,
+        attempt: int | None = None,
+        **changes: Any,
+    ) -> SessionRecord:
+        self._ask(f"update:{state}")
+        record = await self.get(session_id)
+        there = Step(state=state or record.state, attempt=attempt or record.attempt)
+        if not may_move(Step(state=record.state, attempt=record.attempt), there):
+            raise StateConflict(
+                session_id=session_id,
+                state=record.state,
+                attempt=record.attempt,
+                wanted=str(there),
+            )
+        return self._change(record, state=there.state, attempt=there.attempt, **changes)
+
+    async def end(
+        self, session_id: str, reason: EndReason, *, attempt: int | None = None, **changes: Any
+    ) -> SessionRecord:
+        self._ask("end")
+        record = await self.get(session_id)
+        if record.is_gone:
+            return record
+        return self._change(record, state=SessionState.GONE, end_reason=reason, **changes)
+
+    async def add_facts(self, session_id: str, **facts: Any) -> SessionRecord:
+        self._ask("add_facts")
+        return self._change(await self.get(session_id), **facts)
+
+    async def withdraw(self, session_id: str) -> None:
+        self._ask("withdraw")
+        record = self.records.pop(session_id, None)
+        if record is not None and record.idempotency_key is not None:
+            self.claims.pop(record.idempotency_key, None)
+
+    async def release_claim(self, session_id: str, idempotency_key: str) -> None:
+        self._ask("release_claim")
+        if self.claims.get(idempotency_key, ("",))[0] == session_id:
+            del self.claims[idempotency_key]
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if self.down:
+            raise RegistryUnavailable(what)
+
+    def _change(self, record: SessionRecord, **changes: Any) -> SessionRecord:
+        if "timings_s" in changes:
+            changes["timings_s"] = {**record.timings_s, **changes["timings_s"]}
+        self.records[record.session_id] = replace(record, **changes)
+        return self.records[record.session_id]
+
+
+class FakeSupervisor:
+    def __init__(self, asked: list[str], records: FakeRecords) -> None:
+        self.asked = asked
+        self._records = records
+        self.requests: list[Any] = []
+        self.failure: Exception | None = None
+        self.silent = False
+        self.known: set[SessionId] = set()
+        self.stops: list[tuple[SessionId, EndReason, Any]] = []
+
+    async def start(self, request: Any, deadline_s: float) -> JoinReport:
+        self.asked.append("start")
+        self.requests.append(request)
+        if self.silent:
+            await asyncio.Event().wait()
+        if self.failure is not None:
+            raise self.failure
+        self.known.add(request.session_id)
+        await self._records.update(request.session_id, state=SessionState.JOINED, actor_id="a-1")
+        return JoinReport(session_id=request.session_id, actor_id=ActorId("a-1"), connect_s=0.25)
+
+    async def stop(self, session_id: SessionId, reason: EndReason, mode: Any) -> None:
+        self.asked.append("stop")
+        if session_id not in self.known:
+            raise SessionNotFound(session_id)
+        self.stops.append((session_id, reason, mode))
+
+
+class FakeActor:
+    """One session actor: a test settles ``join`` and ``end`` as it likes."""
+
+    def __init__(self, attempt: int) -> None:
+        self.attempt = attempt
+        self.join: asyncio.Future[JoinReport] = asyncio.get_running_loop().create_future()
+        self.end: asyncio.Future[SessionResult] = asyncio.get_running_loop().create_future()
+        self.orders: list[StopOrder] = []
+        self.obeys = {"goodbye": True, "now": True}
+
+
+class FakeActors:
+    def __init__(self, asked: list[str]) -> None:
+        self.asked = asked
+        self.actors: dict[ActorId, FakeActor] = {}
+        self.assignments: list[Assignment] = []
+        self.running = asyncio.Event()
+        """Set by each new run; a test clears it to wait for the next."""
+        self.lost_on_ping: set[ActorId] = set()
+
+    async def run(self, actor_id: ActorId, assignment: Assignment) -> SessionResult:
+        self.assignments.append(assignment)
+        actor = self.actors.setdefault(actor_id, FakeActor(assignment.attempt))
+        self.running.set()
+        return await actor.end
+
+    async def joined(
+        self, actor_id: ActorId, session_id: SessionId, deadline_s: float
+    ) -> JoinReport:
+        return await self.actors[actor_id].join
+
+    async def stop(self, actor_id: ActorId, order: StopOrder) -> None:
+        actor = self.actors[actor_id]
+        actor.orders.append(order)
+        if actor.obeys[order.mode] and not actor.end.done():
+            session_id = self.assignments[-1].session_id
+            actor.end.set_result(result_of(session_id, actor.attempt, end_reason=order.reason))
+
+    async def ping(self, actor_id: ActorId) -> None:
+        if actor_id in self.lost_on_ping:
+            raise ActorLost(actor_id, "dead")
+
+    def kill(self, actor_id: ActorId) -> None:
+        self.asked.append("kill")
+        actor = self.actors.get(actor_id)
+        if actor is not None and not actor.end.done():
+            actor.end.set_exception(ActorLost(actor_id, "killed"))
+
+    def forget(self, actor_id: ActorId) -> None: ...
+
+
+class FakeJournal:
+    def __init__(self) -> None:
+        self.states: dict[str, LiveState] = {}
+        self.entries: dict[str, list[JournalEntry]] = {}
+
+    async def live(self, session_id: str) -> LiveState | None:
+        return self.states.get(session_id)
+
+    async def read(
+        self, session_id: str, *, after_id: str | None = None, limit: int = 200
+    ) -> list[JournalEntry]:
+        entries = self.entries.get(session_id, [])
+        ids = [e.id for e in entries]
+        return entries[ids.index(after_id) + 1 :] if after_id else entries
+
+
+class FakeCrew:
+    """Actors that get warm when the test says so."""
+
+    def __init__(self) -> None:
+        self.started: dict[ActorId, asyncio.Future[WarmReport]] = {}
+        self.killed: list[ActorId] = []
+        self.dead: set[ActorId] = set()
+
+    async def start(self, actor_id: ActorId) -> WarmReport:
+        future: asyncio.Future[WarmReport] = asyncio.get_running_loop().create_future()
+        self.started[actor_id] = future
+        return await future
+
+    async def rejoin(self, actor_id: ActorId) -> WarmReport:
+        return await self.start(actor_id)
+
+    async def ping(self, actor_id: ActorId, deadline_s: float) -> None:
+        if actor_id in self.dead:
+            raise ActorLost(actor_id, "dead")
+
+    def kill(self, actor_id: ActorId) -> None:
+        self.killed.append(actor_id)
+
+    def existing(self) -> list[ActorId]:
+        return []
+
+    def get_warm(self, *actor_ids: ActorId) -> None:
+        for actor_id in actor_ids or [a for a, f in self.started.items() if not f.done()]:
+            self.started[actor_id].set_result(
+                WarmReport(actor_id=actor_id, pid=1, node_id="n-1", warm_s=0.5)
+            )

@@ -1,0 +1,81 @@
+import pytest
+
+from agent_actor.contract import EndReason
+from agent_actor.messages import StopOrder
+from fleet.attempts import (
+    JOIN_TIMEOUT,
+    Next,
+    end_of_loss,
+    end_of_result,
+    is_retryable,
+    next_step,
+)
+from tests.unit.fleet.control_fakes import result_of
+
+
+def ended(code=None, *, joined=True, retryable=False, **changes):
+    reason = EndReason.METADATA_TIMEOUT if code else EndReason.COMPLETED
+    result = result_of("s-1", end_reason=reason, error_code=code, retryable=retryable, **changes)
+    return end_of_result(result, joined=joined)
+
+
+def lost(code="actor_lost", *, joined=False):
+    return end_of_loss(code, "why", joined=joined, ordered=None)
+
+
+def after(end, *, attempt=1, stopping=False):
+    return next_step(end, attempt=attempt, max_attempts=2, stopping=stopping)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        ended("metadata_timeout"),
+        ended("room_unreachable", joined=False),
+        lost(),
+        lost("actor_missing"),
+        lost("actor_busy"),
+        lost(JOIN_TIMEOUT),
+    ],
+)
+def test_another_actor_is_tried_once(end):
+    assert after(end) is Next.RETRY
+    assert after(end, attempt=2) is Next.END
+    assert after(end, stopping=True) is Next.END
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        ended(),
+        ended("provider_refused"),
+        ended("provider_unavailable", retryable=True),
+        ended("room_token_rejected", joined=False),
+        ended("contract_invalid"),
+        lost(joined=True),
+    ],
+)
+def test_what_another_actor_cannot_better_ends_the_session(end):
+    assert after(end) is Next.END
+
+
+def test_a_session_that_has_spoken_is_not_begun_again():
+    assert after(ended("room_unreachable", first_audio_s=1.0)) is Next.END
+
+
+def test_a_loss_after_a_stop_is_the_stop():
+    end = end_of_loss(
+        "actor_lost", "killed", joined=True, ordered=StopOrder(reason=EndReason.OPERATOR)
+    )
+    assert (end.end_reason, end.error_code) == (EndReason.OPERATOR, None)
+
+
+def test_a_loss_by_itself():
+    assert lost().end_reason is EndReason.ACTOR_LOST
+    assert lost(JOIN_TIMEOUT).end_reason is EndReason.ROOM_FAILED
+
+
+def test_the_result_says_whether_trying_again_helps():
+    assert is_retryable(ended("provider_unavailable", retryable=True))
+    assert not is_retryable(ended("provider_refused"))
+    assert is_retryable(lost())

@@ -1,0 +1,371 @@
+import asyncio
+import json
+from dataclasses import dataclass, field
+
+import pytest
+
+from agent_actor.contract import EndReason, Provider, SessionState
+from agent_actor.errors import ContractInvalid, ModelRetired
+from agent_actor.messages import StopMode, Verdict
+from fleet.dispatcher import Dispatcher, DispatchLimits, DispatchParts, DispatchRequest
+from fleet.errors import (
+    BudgetExhausted,
+    BudgetUnavailable,
+    DispatchFailed,
+    DispatchTimeout,
+    FleetDraining,
+    FleetFull,
+    IdempotencyConflict,
+    LiveKitUnavailable,
+    NoAnswer,
+    RegistryUnavailable,
+    SessionNotFound,
+)
+from tests.unit.fleet.control_fakes import (
+    ENOUGH_S,
+    FakeBudget,
+    FakeRecords,
+    FakeRooms,
+    FakeRoster,
+    FakeSupervisor,
+    config,
+)
+
+
+@dataclass
+class World:
+    asked: list[str] = field(default_factory=list)
+    deadline_s: float = ENOUGH_S
+
+    def __post_init__(self):
+        self.roster = FakeRoster(self.asked)
+        self.budget = FakeBudget(self.asked)
+        self.rooms = FakeRooms(self.asked)
+        self.records = FakeRecords(self.asked)
+        self.supervisor = FakeSupervisor(self.asked, self.records)
+        self.ids = iter(f"s-{n}" for n in range(1, 100))
+        self.time = iter(range(100_000))
+        self.resolve = lambda given: given.model_copy(update={"model": "dated"})
+        self.dispatcher = Dispatcher(
+            DispatchParts(
+                roster=self.roster,
+                supervisor=self.supervisor,
+                budget=self.budget,
+                records=self.records,
+                rooms=self.rooms,
+                resolve_model=lambda given: self.resolve(given),
+                new_id=lambda: next(self.ids),
+                now=lambda: 1_000.0,
+                clock=lambda: float(next(self.time)),
+            ),
+            DispatchLimits(
+                livekit_url="wss://rooms.example.org",
+                deadline_s=self.deadline_s,
+                refusal_wait_s=0.01,
+            ),
+        )
+
+    async def dispatch(self, **changes):
+        return await self.dispatcher.dispatch(DispatchRequest(config=config(), **changes))
+
+    def nothing_left(self):
+        return not (self.roster.held or self.budget.open_accounts or self.rooms.rooms)
+
+
+@pytest.fixture
+async def world():
+    world = World()
+    await world.dispatcher.open()
+    yield world
+    await world.dispatcher.aclose(timeout_s=0)
+
+
+class TestSuccess:
+    async def test_the_steps_in_order(self, world):
+        await world.dispatch()
+        assert world.asked == [
+            "create",
+            "reserve",
+            "open",
+            "create_room",
+            "start",
+            "update:joined",
+            "add_facts",
+        ]
+
+    async def test_each_step_is_timed(self, world):
+        given = await world.dispatch()
+        steps = {"validate": 1, "claim": 1, "reserve": 1, "budget": 1, "room": 1, "join": 1}
+        assert given.record.timings_s == {**steps, "connect": 0.25}
+
+    async def test_the_answer(self, world):
+        given = await world.dispatch()
+        assert given.record.state is SessionState.JOINED
+        assert given.livekit_url == "wss://rooms.example.org"
+        assert given.participant_token == "participant:p-1@interview-s-1"
+        assert given.token_expires_at == 1_000.0 + 3600
+        assert "participant:" not in repr(given)
+
+    async def test_the_contract_in_the_room_is_this_session_s(self, world):
+        await world.dispatch()
+        written = json.loads(world.rooms.rooms["interview-s-1"])
+        assert written["session_id"] == "s-1"
+        assert written["model"] == "dated"
+        assert written["created_at"] == "1970-01-01T00:16:40Z"
+
+    async def test_the_supervisor_is_told_all_it_needs(self, world):
+        await world.dispatch()
+        (request,) = world.supervisor.requests
+        assert request.allowance.session_id == "s-1"
+        assert request.limit_micro_usd == 10_000_000
+        assert request.session_timeout_s == 3600
+
+    async def test_a_split_replaces_the_provider(self, world):
+        given = await world.dispatch(split={Provider.GEMINI_LIVE: 1.0})
+        assert given.record.provider == "gemini_live"
+        assert json.loads(world.rooms.rooms[given.record.room])["provider"] == "gemini_live"
+
+
+class TestRefused:
+    @pytest.mark.parametrize("error", [FleetFull(retry_after_s=3), FleetDraining()])
+    async def test_leaves_no_trace(self, world, error):
+        world.roster.failure = error
+        with pytest.raises(type(error)) as caught:
+            await world.dispatch(idempotency_key="k")
+        assert caught.value is error
+        assert world.records.records == {}
+        assert world.records.claims == {}
+        assert world.nothing_left()
+
+    async def test_the_same_key_may_try_again(self, world):
+        world.roster.failure = FleetFull(retry_after_s=3)
+        with pytest.raises(FleetFull):
+            await world.dispatch(idempotency_key="k")
+        world.roster.failure = None
+        assert not (await world.dispatch(idempotency_key="k")).existing
+
+    async def test_a_bad_contract_touches_nothing(self, world):
+        with pytest.raises(ContractInvalid):
+            await world.dispatch(split={Provider.GEMINI_LIVE: 0.0})
+        assert world.asked == []
+
+    async def test_a_model_that_cannot_be_used_touches_nothing(self, world):
+        def retired(given):
+            raise ModelRetired("gone, use another")
+
+        world.resolve = retired
+        with pytest.raises(ModelRetired):
+            await world.dispatch()
+        assert world.asked == []
+
+    async def test_a_closed_dispatcher_refuses(self, world):
+        await world.dispatcher.aclose()
+        with pytest.raises(FleetDraining):
+            await world.dispatch()
+
+
+class TestUndone:
+    """Whatever fails, nothing that was taken is kept, and the record says why."""
+
+    @pytest.mark.parametrize(
+        ("breaks", "error", "reason"),
+        [
+            (lambda w: setattr(w.budget, "down", True), BudgetUnavailable, EndReason.ACTOR_LOST),
+            (
+                lambda w: setattr(w.budget, "verdict", Verdict.END),
+                BudgetExhausted,
+                EndReason.BUDGET_EXCEEDED,
+            ),
+            (lambda w: setattr(w.rooms, "down", True), LiveKitUnavailable, EndReason.ROOM_FAILED),
+            (
+                lambda w: setattr(w.supervisor, "failure", NoAnswer("supervisor", 5)),
+                NoAnswer,
+                EndReason.ACTOR_LOST,
+            ),
+            (
+                lambda w: setattr(w.supervisor, "failure", RuntimeError("a mistake")),
+                RuntimeError,
+                EndReason.ACTOR_LOST,
+            ),
+        ],
+    )
+    async def test_each_failure(self, world, breaks, error, reason):
+        breaks(world)
+        with pytest.raises(error):
+            await world.dispatch(idempotency_key="k")
+        record = world.records.records["s-1"]
+        assert record.state is SessionState.GONE
+        assert record.end_reason is reason
+        assert record.error_code == getattr(error, "code", "internal_error")
+        assert "reserve" in record.timings_s
+        world.rooms.down = False
+        assert world.nothing_left()
+        retryable = getattr(error, "retryable", False)
+        assert ("k" in world.records.claims) is not retryable
+
+    async def test_in_the_reverse_order(self, world):
+        world.supervisor.failure = FleetDraining()
+        with pytest.raises(FleetDraining):
+            await world.dispatch()
+        undone = world.asked[world.asked.index("start") + 1 :]
+        assert undone == ["withdraw", "delete_room", "close", "release"]
+
+    async def test_one_undo_that_fails_does_not_stop_the_others(self, world):
+        world.rooms.down = True
+        with pytest.raises(LiveKitUnavailable):
+            await world.dispatch()
+        after = world.asked[world.asked.index("create_room") + 1 :]
+        assert after == ["end", "delete_room", "close", "release"]
+
+    async def test_no_registry_nothing_taken(self, world):
+        world.records.down = True
+        with pytest.raises(RegistryUnavailable):
+            await world.dispatch()
+        assert world.asked == ["create"]
+
+    async def test_what_the_supervisor_ended_is_not_ended_twice(self, world):
+        world.supervisor.failure = DispatchFailed(
+            session_id="s-1", step="join", cause_code="room_unreachable", reason="r", retryable=True
+        )
+        with pytest.raises(DispatchFailed):
+            await world.dispatch(idempotency_key="k")
+        assert world.asked[world.asked.index("start") + 1 :] == ["release_claim"]
+
+    async def test_timings_that_cannot_be_written_fail_nothing(self, world):
+        async def broken(session_id, **facts):
+            raise RegistryUnavailable("add_facts")
+
+        world.records.add_facts = broken
+        given = await world.dispatch()
+        assert given.record.state is SessionState.JOINED
+        assert given.record.actor_id == "a-1"
+
+
+class TestDeadline:
+    async def test_names_the_step_and_undoes(self):
+        world = World(deadline_s=0.05)
+        world.roster.gate = asyncio.Event()
+        with pytest.raises(DispatchTimeout) as caught:
+            await world.dispatch()
+        assert caught.value.step == "reserve"
+        assert world.records.records["s-1"].error_code == "dispatch_timeout"
+        assert world.nothing_left()
+
+    async def test_a_silent_supervisor_that_has_it_is_told_to_stop_it(self):
+        world = World(deadline_s=0.05)
+        world.supervisor.silent = True
+        world.supervisor.known.add("s-1")
+        with pytest.raises(DispatchTimeout):
+            await world.dispatch()
+        assert world.supervisor.stops == [("s-1", EndReason.ACTOR_LOST, StopMode.NOW)]
+        # It is the supervisor's to clear up.
+        assert not world.nothing_left()
+
+    async def test_a_silent_supervisor_that_has_not_leaves_it_to_us(self):
+        world = World(deadline_s=0.05)
+        world.supervisor.silent = True
+        with pytest.raises(DispatchTimeout):
+            await world.dispatch()
+        assert world.nothing_left()
+
+
+class TestCallersThatLeave:
+    async def test_the_dispatch_goes_on(self, world):
+        world.roster.gate = asyncio.Event()
+        caller = asyncio.create_task(world.dispatch())
+        await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+        world.roster.gate.set()
+        await world.dispatcher._tasks.settle(ENOUGH_S)
+        assert world.records.records["s-1"].state is SessionState.JOINED
+
+    async def test_closing_undoes_what_is_not_done_in_time(self, world):
+        world.roster.gate = asyncio.Event()
+        caller = asyncio.create_task(world.dispatch(respond_async=True))
+        given = await caller
+        await world.dispatcher.aclose(timeout_s=0)
+        assert world.records.records[given.record.session_id].is_gone
+        assert world.nothing_left()
+
+
+class TestAsync:
+    async def test_is_answered_before_the_agent_is_there(self, world):
+        world.roster.gate = asyncio.Event()
+        given = await world.dispatch(respond_async=True)
+        assert given.record.state is SessionState.QUEUED
+        assert given.participant_token is not None
+        world.roster.gate.set()
+        await world.dispatcher._tasks.settle(ENOUGH_S)
+        assert world.records.records["s-1"].state is SessionState.JOINED
+
+    async def test_full_is_still_said_at_once(self, world):
+        world.roster.failure = FleetFull(retry_after_s=3)
+        with pytest.raises(FleetFull):
+            await world.dispatch(respond_async=True)
+        assert world.nothing_left()
+
+    async def test_a_late_failure_stands_in_the_record(self, world):
+        world.roster.gate = asyncio.Event()
+        world.roster.failure = FleetFull(retry_after_s=3)
+        given = await world.dispatch(respond_async=True)
+        world.roster.gate.set()
+        await world.dispatcher._tasks.settle(ENOUGH_S)
+        record = world.records.records[given.record.session_id]
+        assert (record.end_reason, record.error_code) == (EndReason.ACTOR_LOST, "fleet_full")
+
+
+class TestIdempotency:
+    async def test_a_repeated_request_gets_the_same_session(self, world):
+        first = await world.dispatch(idempotency_key="k", body_hash="b")
+        second = await world.dispatch(idempotency_key="k", body_hash="b")
+        assert second.existing
+        assert second.record == first.record
+        assert second.participant_token == first.participant_token
+        assert world.asked.count("start") == 1
+
+    async def test_another_body_is_refused(self, world):
+        await world.dispatch(idempotency_key="k", body_hash="b")
+        with pytest.raises(IdempotencyConflict):
+            await world.dispatch(idempotency_key="k", body_hash="c")
+
+    async def test_a_repeat_under_way_waits_for_the_agent(self, world):
+        world.roster.gate = asyncio.Event()
+        first = asyncio.create_task(world.dispatch(idempotency_key="k"))
+        second = asyncio.create_task(world.dispatch(idempotency_key="k"))
+        await asyncio.sleep(0)
+        world.roster.gate.set()
+        one, two = await asyncio.gather(first, second)
+        assert (one.record.session_id, two.record.session_id) == ("s-1", "s-1")
+        assert two.record.state is SessionState.JOINED
+
+    async def test_a_gone_session_gives_no_token(self, world):
+        await world.dispatch(idempotency_key="k")
+        await world.records.end("s-1", EndReason.COMPLETED)
+        again = await world.dispatch(idempotency_key="k")
+        assert (again.participant_token, again.token_expires_at) == (None, None)
+
+
+class TestStop:
+    async def test_is_passed_on(self, world):
+        await world.dispatch()
+        await world.dispatcher.stop("s-1", reason=EndReason.OPERATOR, mode=StopMode.NOW)
+        assert world.supervisor.stops == [("s-1", EndReason.OPERATOR, StopMode.NOW)]
+
+    async def test_an_unknown_session(self, world):
+        with pytest.raises(SessionNotFound):
+            await world.dispatcher.stop("s-none")
+
+    async def test_one_that_still_waits_never_starts(self, world):
+        world.roster.gate = asyncio.Event()
+        await world.dispatch(respond_async=True)
+        await world.dispatcher.stop("s-1")
+        assert world.records.records["s-1"].end_reason is EndReason.OPERATOR
+        assert "release" in world.asked
+
+    async def test_a_gone_session_stays_as_it_is(self, world):
+        await world.dispatch()
+        world.supervisor.known.clear()
+        before = await world.records.end("s-1", EndReason.COMPLETED)
+        await world.dispatcher.stop("s-1")
+        assert world.records.records["s-1"] == before
