@@ -107,6 +107,7 @@ def start_ingress(
     )
     app = INGRESS.bind(settings, providers or providers_of(os.environ))
     ray_serve.run(app, name=APP_NAME, route_prefix="/")
+    _check_listening(address)
     _log.info("ingress_started", host=address.host, port=address.port)
     return address
 
@@ -115,6 +116,21 @@ def stop_ingress() -> None:
     """Requests under way may end within DRAIN_S; then Serve itself goes. May be called twice."""
     ray_serve.shutdown()  # type: ignore[no-untyped-call]
     _log.info("ingress_stopped")
+
+
+def _check_listening(address: IngressAddress) -> None:
+    """Serve that runs already keeps its own address and only logs a warning about ours."""
+    try:
+        socket.create_connection((_reachable(address.host), address.port), timeout=5).close()
+    except OSError as error:
+        where = f"{address.host}:{address.port}"
+        raise SettingsInvalid(
+            {"FLEET_API_PORT": f"nothing listens on {where} ({error}): does Serve run elsewhere?"}
+        ) from None
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
 
 
 def _free_port(host: str) -> int:

@@ -153,7 +153,7 @@ async def delete_session(
         return JSONResponse(ErasedView(session=SessionView.of(erased), erased=_ERASED).model_dump())
     if record.is_gone:
         return JSONResponse(SessionDetail.of(record).model_dump())
-    await ports.starter.stop(session_id)
+    await tasks.finish(ports.starter.stop(session_id), name="stop_session")
     now = await ports.sessions.get(session_id)
     return JSONResponse(SessionDetail.of(now).model_dump(), status_code=202)
 

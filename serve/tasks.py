@@ -1,12 +1,14 @@
 """Work that must be finished even when the caller who asked for it hangs up.
 
 A backend that loses its connection while its session starts will ask again with the same
-Idempotency-Key; it must find the session, not a half of one.
+Idempotency-Key; it must find the session, not a half of one. Everything that changes something
+beyond this process goes through here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -24,7 +26,10 @@ class Tasks:
 
     async def finish(self, work: Coroutine[Any, Any, T], *, name: str) -> T:
         """The work's result. If the caller is cancelled, the work goes on without it."""
-        task = asyncio.create_task(work, name=name)
+        # In a context of its own. Whoever hangs up makes Serve cancel the request's Ray task and,
+        # recursively, every Ray task begun from it, on other actors too: the roster's start of
+        # an actor as well as the session itself. Ray finds them through this context.
+        task = asyncio.create_task(work, name=name, context=contextvars.Context())
         self._running.add(task)
         task.add_done_callback(self._done)
         try:

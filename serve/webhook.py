@@ -14,7 +14,7 @@ from agent_actor.contract import SessionState
 from fleet.errors import SessionNotFound, WebhookRejected
 from fleet.livekit_client import WebhookEvent
 from serve.body import MAX_WEBHOOK_BYTES, read_limited
-from serve.context import MetricsDep, PortsDep
+from serve.context import MetricsDep, PortsDep, TasksDep
 from serve.models.fleet import WebhookAnswer
 from serve.ports import Ports
 from serve.problems import responses
@@ -66,6 +66,7 @@ class SeenEvents:
 async def livekit_webhook(
     request: Request,
     ports: PortsDep,
+    tasks: TasksDep,
     metrics: MetricsDep,
     authorization: Annotated[str | None, Header(description="Signed by LiveKit.")] = None,
 ) -> WebhookAnswer:
@@ -81,7 +82,7 @@ async def livekit_webhook(
     seen: SeenEvents = request.app.state.seen_events
     if event.event_id not in seen:
         # Marked only once it is dealt with: if that fails the server's retry must count.
-        await _take(event, ports)
+        await tasks.finish(_take(event, ports), name="take_webhook")
         seen.add(event.event_id)
         metrics.webhook(event.event)
     return WebhookAnswer(received=event.event)
