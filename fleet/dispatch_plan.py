@@ -19,6 +19,8 @@ class DispatchRequest:
 
     config: SessionConfig
     split: Mapping[Provider, float] | None = None
+    participant_name: str | None = None
+    """Shown in the room; stands in the token and is not kept."""
     idempotency_key: str | None = None
     body_hash: str = ""
     respond_async: bool = False

@@ -179,12 +179,12 @@ class Dispatcher:
         if created.existing:
             return await self._replay(created.record, dispatch.request)
         if not dispatch.request.respond_async:
-            return self._dispatched(await self._start(dispatch))
+            return self._dispatched(await self._start(dispatch), dispatch.request)
         start = self._tasks.start(self._start(dispatch))
         await asyncio.wait({start}, timeout=self._limits.refusal_wait_s)
         if start.done():
-            return self._dispatched(start.result())
-        return self._dispatched(dispatch.plan.record)
+            return self._dispatched(start.result(), dispatch.request)
+        return self._dispatched(dispatch.plan.record, dispatch.request)
 
     async def _start(self, dispatch: _Dispatch) -> SessionRecord:
         try:
@@ -330,14 +330,19 @@ class Dispatcher:
                 break
             await asyncio.sleep(REPLAY_POLL_S)
             record = await self._parts.records.get(record.session_id)
-        return self._dispatched(record, existing=True)
+        return self._dispatched(record, request, existing=True)
 
-    def _dispatched(self, record: SessionRecord, *, existing: bool = False) -> Dispatched:
+    def _dispatched(
+        self, record: SessionRecord, request: DispatchRequest, *, existing: bool = False
+    ) -> Dispatched:
         token: str | None = None
         ttl_s = self._limits.token_ttl_s
         if not record.is_gone:
             token = self._parts.rooms.participant_token(
-                room=record.room, identity=record.participant_identity, ttl_s=ttl_s
+                room=record.room,
+                identity=record.participant_identity,
+                ttl_s=ttl_s,
+                name=request.participant_name,
             )
         return Dispatched(
             record=record,

@@ -164,8 +164,12 @@ class LiveKitClient:
             return False
         return True
 
-    def participant_token(self, *, room: str, identity: str, ttl_s: int) -> str:
-        """Publish audio as a microphone and listen; no data, no attributes, no metadata."""
+    def participant_token(
+        self, *, room: str, identity: str, ttl_s: int, name: str | None = None
+    ) -> str:
+        """Publish audio as a microphone and listen; no data, no attributes, no metadata.
+        ``name`` is what others in the room are shown.
+        """
         grants = api.VideoGrants(
             room_join=True,
             room=room,
@@ -175,7 +179,8 @@ class LiveKitClient:
             can_subscribe=True,
             can_update_own_metadata=False,
         )
-        return self._token(identity, ttl_s).with_grants(grants).to_jwt()
+        token = self._token(identity, ttl_s).with_grants(grants)
+        return (token if name is None else token.with_name(name)).to_jwt()
 
     def agent_token(self, *, room: str, identity: str, ttl_s: int) -> str:
         """The interviewer, of kind agent: speaks, listens, sends transcripts as data, and tells

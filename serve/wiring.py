@@ -43,6 +43,7 @@ class RealStarter:
             DispatchRequest(
                 config=request.config,
                 split=request.split,
+                participant_name=request.participant_name,
                 idempotency_key=request.idempotency_key,
                 body_hash=request.body_hash,
                 respond_async=request.respond_async,

@@ -155,6 +155,7 @@ class TestOneSession:
         assert set(made["timings_ms"]) == steps
         claims = jwt.decode(made["participant_token"], options={"verify_signature": False})
         assert (claims["sub"], claims["video"]["room"]) == ("p-1", made["room"])
+        assert claims["name"] == "Ann"
         assert claims["video"]["canPublishSources"] == ["microphone"]
         url = made["links"]["self"]
         fleet = (await backend.get("/v1/fleet")).json()

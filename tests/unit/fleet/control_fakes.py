@@ -183,7 +183,9 @@ class FakeRooms:
     def agent_token(self, *, room: str, identity: str, ttl_s: int) -> str:
         return f"agent:{identity}@{room}"
 
-    def participant_token(self, *, room: str, identity: str, ttl_s: int) -> str:
+    def participant_token(
+        self, *, room: str, identity: str, ttl_s: int, name: str | None = None
+    ) -> str:
         return f"participant:{identity}@{room}"
 
 
