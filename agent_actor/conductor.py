@@ -34,7 +34,8 @@ class Record(Protocol):
 class Conductor:
     """One interview's protocol. All methods run on the session's event loop.
 
-    ``on_close`` is called once, when the protocol is over and a goodbye is due.
+    ``on_close`` is called once, when the protocol is over and a goodbye is due; with True if
+    the model ended it before the last phase was through.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Conductor:
         config: SessionConfig,
         session: AgentSession[None],
         record: Record,
-        on_close: Callable[[], None],
+        on_close: Callable[[bool], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -58,6 +59,7 @@ class Conductor:
         self._state = phases.PhaseState()
         self._agent: Agent | None = None
         self._goodbye_owed_by_model = False
+        self._wrapping_up = False
         self._voice = _Voice(clock)
         self._prompting: asyncio.Task[None] | None = None
         session.on("agent_state_changed", self._voice.agent_state_changed)
@@ -107,8 +109,9 @@ class Conductor:
         await self._carry_out(phases.Tick())
 
     async def wrap_up(self) -> None:
-        """Tell the interviewer to come to an end; nothing is interrupted."""
-        await self._instruct(prompting.WRAP_UP)
+        """Tell the interviewer, from now on, to come to an end; nothing is interrupted."""
+        self._wrapping_up = True
+        await self._instruct(None)
 
     def pause(self) -> None:
         """Nobody is listening: stop talking."""
@@ -173,7 +176,7 @@ class Conductor:
                 return ""
             case phases.Close(cause=cause):
                 self._record(EventKind.PHASE, change="closing", cause=cause.value)
-                self._on_close()
+                self._on_close(cause is phases.Cause.ENDED)
                 return prompting.CLOSING
             case phases.Refuse(reason=reason):
                 return f"Not done: {reason}."
@@ -202,6 +205,8 @@ class Conductor:
     async def _instruct(self, note: str | None) -> None:
         if self._agent is None or self._state.index < 0:
             return
+        # The wrap-up outlives a change of phase, and nothing else is as urgent.
+        note = prompting.WRAP_UP if self._wrapping_up else note
         text = prompting.instructions_for(self._config, self._state.index, note=note)
         try:
             await self._agent.update_instructions(text)

@@ -15,13 +15,13 @@ import structlog
 from agent_actor import lifecycle
 from agent_actor.conductor import Conductor
 from agent_actor.contract import EndReason, SessionConfig, SessionState
-from agent_actor.errors import ProviderUnavailable, RoomUnreachable
+from agent_actor.errors import ProviderUnavailable
 from agent_actor.journal import EventKind
 from agent_actor.lifecycle import Command, Stage
 from agent_actor.messages import StopMode, StopOrder, Verdict
 from agent_actor.recorder import Recorder
 from agent_actor.signals import Broken, GoodbyeSpoken, ProtocolOver, Signal
-from agent_actor.transport import RoomChange, RoomEvent
+from agent_actor.transport import RoomChange, RoomEvent, ending_of
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +54,7 @@ class Follower:
         self._life = lifecycle.joined(clock())
         self._audio_due_at: float | None = None
         self._goodbye: asyncio.Task[None] | None = None
+        self._short_of_money = False
 
     @property
     def participant_present(self) -> bool:
@@ -116,14 +117,17 @@ class Follower:
                 goodbye = mode is StopMode.GOODBYE
                 await self._step(lifecycle.EndWanted(reason=reason, goodbye=goodbye))
             case Verdict.WRAP_UP:
+                self._short_of_money = True
                 await self._conductor.wrap_up()
             case Verdict.END:
                 reason = EndReason.BUDGET_EXCEEDED
                 await self._step(lifecycle.EndWanted(reason=reason, goodbye=True))
             case Verdict.GO_ON:
                 pass
-            case ProtocolOver():
-                reason = EndReason.COMPLETED
+            case ProtocolOver(early=early):
+                # Told to wrap up, the model ends the interview itself; the money is still why.
+                cut_short = early and self._short_of_money
+                reason = EndReason.BUDGET_EXCEEDED if cut_short else EndReason.COMPLETED
                 await self._step(lifecycle.EndWanted(reason=reason, goodbye=True))
             case GoodbyeSpoken():
                 await self._step(lifecycle.GoodbyeSaid())
@@ -133,7 +137,7 @@ class Follower:
 
     async def _room_event(self, event: RoomEvent) -> None:
         if event.change is RoomChange.DISCONNECTED:
-            await self._disconnected(event.reason)
+            await self._disconnected(event)
         elif event.identity != self._config.participant_identity:
             return
         elif event.change is RoomChange.PARTICIPANT_JOINED:
@@ -150,14 +154,10 @@ class Follower:
         self._recorder.record(EventKind.PARTICIPANT, change=change)
         await self._step(lifecycle.ParticipantJoined())
 
-    async def _disconnected(self, reason: str) -> None:
-        if reason == "room_deleted":
-            # Deleting the room is how an admin ends a session from LiveKit's side.
-            await self._step(lifecycle.Lost(reason=EndReason.OPERATOR))
-            return
-        error = RoomUnreachable(f"LiveKit dropped the agent: {reason}")
+    async def _disconnected(self, event: RoomEvent) -> None:
+        reason, error = ending_of(event)
         self._recorder.outcome.error = self._recorder.outcome.error or error
-        await self._step(lifecycle.Lost(reason=EndReason.ROOM_FAILED))
+        await self._step(lifecycle.Lost(reason=reason))
 
     # --- commands
 

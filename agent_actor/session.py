@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 from livekit.agents import (
@@ -39,7 +40,7 @@ from agent_actor.interviewer import Interviewer
 from agent_actor.journal import EventKind, LiveState
 from agent_actor.journal_writer import JournalWriter
 from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResult, StopOrder
-from agent_actor.metadata import wait_for_config
+from agent_actor.metadata import Found, wait_for_config
 from agent_actor.metering import Meter
 from agent_actor.pricing import Rate, RateTable
 from agent_actor.prompting import instructions_for
@@ -52,9 +53,11 @@ from agent_actor.recorder import Recorder
 from agent_actor.settings import AgentSettings
 from agent_actor.signals import Broken, ProtocolOver, Signal
 from agent_actor.spending import AskBudget, Spending
-from agent_actor.transport import Transport
+from agent_actor.transport import RoomChange, RoomEvent, Transport, ending_of
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _SPEAKERS = {"user": "participant", "assistant": "interviewer"}
 
@@ -86,8 +89,12 @@ class InterviewSession:
         self._recorder = Recorder(journal)
         self._signals: asyncio.Queue[Signal] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
+        """Set when what is being waited for at the start is not worth waiting for any more."""
         self._started = time.monotonic()
         self._provider_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # What went wrong is in the signals too; nobody may be waiting here any more.
+        self._provider_ready.add_done_callback(lambda f: f.cancelled() or f.exception())
         self._spending: Spending | None = None
         self._conductor: Conductor | None = None
         self._follower: Follower | None = None
@@ -95,6 +102,7 @@ class InterviewSession:
     def stop(self, order: StopOrder) -> None:
         """Ask the session to end. Safe at any time, any number of times."""
         self._signals.put_nowait(order)
+        self._over.set()
 
     def restrain(self, allowance: Allowance) -> None:
         """Take a new allowance out of turn."""
@@ -112,6 +120,7 @@ class InterviewSession:
             log.exception("session failed unexpectedly")
             self._fail(AgentError(f"{type(error).__name__}: {error}"))
         finally:
+            await self._end_tasks()
             await self._transport.aclose()
             self._recorder.enter(SessionState.GONE)
         return self._result()
@@ -120,11 +129,16 @@ class InterviewSession:
 
     async def _interview(self) -> None:
         await self._join()
-        found = await wait_for_config(
-            self._transport,
-            timeout_s=self._settings.metadata_timeout_s,
-            poll_s=self._settings.metadata_poll_s,
+        found = await self._unless_over(
+            wait_for_config(
+                self._transport,
+                timeout_s=self._settings.metadata_timeout_s,
+                poll_s=self._settings.metadata_poll_s,
+            )
         )
+        if not isinstance(found, Found):
+            self._over_early(found)
+            return
         self._recorder.outcome.metadata_wait_s = found.waited_s
         self._recorder.record(
             EventKind.METADATA, wait_s=round(found.waited_s, 4), problems=list(found.problems)
@@ -144,6 +158,26 @@ class InterviewSession:
             )
         )
 
+    async def _unless_over(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What ``work`` returns or raises; None if it was cut short because all is over."""
+        tasks = asyncio.ensure_future(work), asyncio.ensure_future(self._over.wait())
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return tasks[0].result() if tasks[0].done() else None
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _over_early(self, disconnected: RoomEvent | None) -> None:
+        """Over before there was anything to follow: the room is gone, or we were told to stop."""
+        if disconnected is not None:
+            self._recorder.outcome.end(*ending_of(disconnected))
+            return
+        order = self._signals.get_nowait()
+        assert isinstance(order, StopOrder)
+        self._recorder.outcome.end(order.reason)
+
     async def _converse(self, config: SessionConfig) -> None:
         provider = self._prepare(config)
         session = self._new_agent_session(provider)
@@ -151,7 +185,7 @@ class InterviewSession:
             config=config,
             session=session,
             record=self._recorder.record,
-            on_close=lambda: self._signals.put_nowait(ProtocolOver()),
+            on_close=lambda early: self._signals.put_nowait(ProtocolOver(early=early)),
         )
         self._conductor = conductor
         self._own(self._pump_room_events())
@@ -206,7 +240,8 @@ class InterviewSession:
         timeout_s = self._settings.provider_connect_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
-                await self._provider_ready
+                # Cut short, the follower is told the reason by the signals.
+                await self._unless_over(_result_of(self._provider_ready))
         except TimeoutError:
             raise ProviderUnavailable(
                 f"{config.provider.value} did not set up a session in {timeout_s:g} s"
@@ -244,16 +279,21 @@ class InterviewSession:
             except Exception as error:
                 # The plugin raises once more what had ended it.
                 log.info("closing the voice failed", error_type=type(error).__name__)
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._end_tasks()
         if self._spending is not None:
             await self._spending.settle()
 
+    async def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     async def _pump_room_events(self) -> None:
         while True:
-            self._signals.put_nowait(await self._transport.events.get())
+            event = await self._transport.events.get()
+            self._signals.put_nowait(event)
+            if event.change is RoomChange.DISCONNECTED:
+                self._over.set()
 
     def _own(self, work: Coroutine[object, object, None]) -> None:
         """Run beside the interview; a crash of it ends the session instead of going unseen."""
@@ -371,6 +411,10 @@ class InterviewSession:
             provider_sessions=tuple(outcome.provider_sessions),
             unmapped=outcome.unmapped,
         )
+
+
+async def _result_of(future: asyncio.Future[T]) -> T:
+    return await future
 
 
 def _reason_for(error: AgentError) -> EndReason:

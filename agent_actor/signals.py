@@ -11,7 +11,10 @@ from agent_actor.transport import RoomEvent
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolOver:
-    """The phase machine has closed: a goodbye is due."""
+    """The phase machine has closed: a goodbye is due. ``early``: before its last phase was
+    through."""
+
+    early: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from fleet.local.errors import LocalPartError
 from fleet.local.processes import tied_to_this_process
 from fleet.local.run_dir import RunDir
 
 LINE_LIMIT = 1024 * 1024
 GRACE_S = 10.0
+READY_S = 60.0
 
 
 class Crowd:
@@ -25,6 +27,15 @@ class Crowd:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._summaries: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._ready = asyncio.Event()
+
+    async def ready(self) -> None:
+        """Returns when a participant would join at once. Raises LocalPartError."""
+        try:
+            async with asyncio.timeout(READY_S):
+                await self._ready.wait()
+        except TimeoutError:
+            raise LocalPartError(f"participants: not ready within {READY_S:g} s") from None
 
     async def join(
         self, name: str, *, url: str, token: str, script: Any, seed: int, t0_epoch_s: float
@@ -60,6 +71,8 @@ class Crowd:
                 waiting.set_result({"event": "failed", "message": "participants ended early"})
 
     def _take(self, event: dict[str, Any]) -> None:
+        if event.get("event") == "ready":
+            self._ready.set()
         waiting = self._summaries.get(str(event.get("id")))
         if event.get("event") in ("summary", "failed") and waiting and not waiting.done():
             waiting.set_result(event)

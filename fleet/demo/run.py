@@ -34,7 +34,8 @@ SIMULATORS = {
     Provider.GEMINI_LIVE: SimulatorKind.GEMINI,
 }
 
-console = Console()
+# Where nobody looks at a terminal (CI, a file) 80 columns would break every cell.
+console = Console() if Console().is_terminal else Console(width=150)
 
 
 def run_demo(*, providers: str, out: Path, seed: int) -> int:
@@ -78,21 +79,23 @@ async def _run(options: StackOptions, seed: int) -> list[Outcome] | None:
 
 
 async def _interviews(fleet: LocalFleet, seed: int) -> list[Outcome]:
-    async with httpx.AsyncClient(base_url=fleet.api_url, timeout=30.0) as http:
-        await _until_warm(http)
-        async with crowd(fleet.run) as people:
-            rows = [Row(interview=interview) for interview in demo_interviews()]
-            with Live(live_table(rows), console=console, refresh_per_second=4) as live:
-                async with asyncio.TaskGroup() as tasks:
-                    running = [
-                        tasks.create_task(_one(fleet, http, people, row, seed + n))
-                        for n, row in enumerate(rows)
-                    ]
-                    while not all(task.done() for task in running):
-                        live.update(live_table(rows))
-                        await asyncio.wait(running, timeout=0.25)
-                live.update(live_table(rows))
-            return [task.result() for task in running]
+    async with (
+        httpx.AsyncClient(base_url=fleet.api_url, timeout=30.0) as http,
+        crowd(fleet.run) as people,
+    ):
+        await asyncio.gather(_until_warm(http), people.ready())
+        rows = [Row(interview=interview) for interview in demo_interviews()]
+        with Live(live_table(rows), console=console, refresh_per_second=4) as live:
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(_one(fleet, http, people, row, seed + n))
+                    for n, row in enumerate(rows)
+                ]
+                while not all(task.done() for task in running):
+                    live.update(live_table(rows))
+                    await asyncio.wait(running, timeout=0.25)
+            live.update(live_table(rows))
+        return [task.result() for task in running]
 
 
 async def _until_warm(http: httpx.AsyncClient) -> None:

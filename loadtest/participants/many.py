@@ -43,7 +43,11 @@ class Crowd:
         """Orders that were bad, could not join, or lost their connection."""
 
     async def run(self, lines: Lines) -> None:
-        """Take orders until the lines end; return when the last participant has left."""
+        """Take orders until the lines end; return when the last participant has left. A `ready`
+        line comes first, when the next order would join without delay.
+        """
+        await self._voices_at(SAMPLE_RATES[0])
+        self._write({"event": "ready"})
         async with asyncio.TaskGroup() as tasks:
             while (line := await lines.get()) is not None:
                 if line.strip():
