@@ -4,12 +4,12 @@ runs went with it. What they wrote down about their end stands in the journal.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Protocol
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, StudyId
 from agent_actor.journal import EventKind, LiveState
 from agent_actor.messages import SessionResult
+from fleet.endings import Sleep
 from fleet.errors import ActorLost, FleetError
 from fleet.journal import JournalEntry
 from fleet.parts import StartRequest
@@ -48,8 +48,7 @@ async def watch(
     record: SessionRecord,
     actors: SessionActors,
     journal: JournalReader,
-    *,
-    interval_s: float = WATCH_INTERVAL_S,
+    sleep: Sleep,
 ) -> SessionResult:
     """Returns when the session has written that it is gone, with its reason. Raises ActorLost
     when its actor died without a word.
@@ -67,7 +66,7 @@ async def watch(
             return _result(record, reason)
         except FleetError:
             pass
-        await asyncio.sleep(interval_s)
+        await sleep(WATCH_INTERVAL_S)
 
 
 async def last_words(record: SessionRecord, journal: JournalReader) -> EndReason | None:

@@ -24,7 +24,7 @@ from agent_actor.contract import EndReason, SessionConfig, SessionId, SessionSta
 from agent_actor.messages import JoinReport, Verdict
 from agent_actor.messages import StopMode as StopMode
 from fleet.dispatch_plan import DispatchRequest, Plan, make_plan
-from fleet.endings import Endings, EndStep
+from fleet.endings import Endings, EndStep, Sleep
 from fleet.errors import (
     BudgetExhausted,
     ControlPlaneUnavailable,
@@ -96,6 +96,7 @@ class DispatchParts:
     new_id: Callable[[], str] = new_session_id
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
+    sleep: Sleep = asyncio.sleep
 
 
 @dataclass(kw_only=True)
@@ -328,7 +329,7 @@ class Dispatcher:
         while not request.respond_async and RANK[record.state] < joined:
             if self._parts.clock() >= deadline:
                 break
-            await asyncio.sleep(REPLAY_POLL_S)
+            await self._parts.sleep(REPLAY_POLL_S)
             record = await self._parts.records.get(record.session_id)
         return self._dispatched(record, request, existing=True)
 

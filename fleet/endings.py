@@ -18,6 +18,8 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 MOST_OWED = 10_000
 
+Sleep = Callable[[float], Awaitable[None]]
+
 log = structlog.get_logger(__name__)
 
 
@@ -38,7 +40,8 @@ class _Owed:
 class Endings:
     """Runs end steps in order. ``failures`` counts them by step since the beginning."""
 
-    def __init__(self) -> None:
+    def __init__(self, sleep: Sleep = asyncio.sleep) -> None:
+        self._sleep = sleep
         self.failures: Counter[str] = Counter()
         # Bounded: during a long outage the oldest debts are the first that LiveKit's own
         # timeouts and the next start's recovery settle without us.
@@ -63,7 +66,7 @@ class Endings:
         pause_s = FIRST_PAUSE_S
         while True:
             await self._wake.wait()
-            await asyncio.sleep(pause_s)
+            await self._sleep(pause_s)
             pause_s = FIRST_PAUSE_S if await self.pay() else min(2 * pause_s, LONGEST_PAUSE_S)
             if not self._owed:
                 self._wake.clear()

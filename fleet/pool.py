@@ -18,6 +18,7 @@ import structlog
 from agent_actor.contract import ActorId, SessionId
 from agent_actor.messages import WarmReport
 from fleet.crew import Crew
+from fleet.endings import Sleep
 from fleet.errors import ActorLost, FleetDraining, FleetError, FleetFull
 from fleet.metrics import Metrics
 from fleet.owned_tasks import OwnedTasks
@@ -75,10 +76,12 @@ class Pool:
         prefix: str,
         clock: Callable[[], float] = time.monotonic,
         check_interval_s: float = CHECK_INTERVAL_S,
+        sleep: Sleep = asyncio.sleep,
         metrics: Metrics | None = None,
     ) -> None:
         self._roster = Roster(limits, prefix=prefix)
         self._crew = crew
+        self._sleep = sleep
         self._metrics = metrics or Metrics()
         self._clock = clock
         self._check_interval_s = check_interval_s
@@ -243,7 +246,7 @@ class Pool:
 
     async def _keep_checking(self) -> None:
         while True:
-            await asyncio.sleep(self._check_interval_s)
+            await self._sleep(self._check_interval_s)
             await asyncio.gather(*(self._check(a) for a in self._roster.warm_actors()))
 
     async def _check(self, actor_id: ActorId) -> None:

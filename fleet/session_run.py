@@ -28,7 +28,7 @@ from fleet import adoption, attempts
 from fleet.adoption import JournalReader
 from fleet.attempt_run import AttemptLimits, AttemptRun
 from fleet.attempts import AttemptEnd, Next
-from fleet.endings import Endings, EndStep
+from fleet.endings import Endings, EndStep, Sleep
 from fleet.errors import DispatchFailed, FleetError, SessionNotFound, StateConflict
 from fleet.metrics import Metrics
 from fleet.outcomes import learned
@@ -73,6 +73,7 @@ class RunParts:
     endings: Endings
     metrics: Metrics
     now: Callable[[], float] = time.time
+    sleep: Sleep = asyncio.sleep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,9 +238,11 @@ class SessionRun:
     async def _follow_adopted(self, record: SessionRecord) -> AttemptEnd:
         if self._actor_id is None:
             return attempts.end_of_loss(
-                "actor_lost", "nobody is at work on it any more", joined=False, ordered=None
+                "dispatcher_lost", "nobody is at work on it", joined=False, ordered=None
             )
-        watching = adoption.watch(record, self._parts.actors, self._parts.journal)
+        watching = adoption.watch(
+            record, self._parts.actors, self._parts.journal, self._parts.sleep
+        )
         return await self._follow(self._actor_id, watching)
 
     async def _take_actor(self) -> ActorId:

@@ -178,7 +178,7 @@ class Supervisor:
     async def _keep_mirroring(self) -> None:
         """Sessions write their states down themselves; listings go by the records."""
         while True:
-            await asyncio.sleep(self._timing.mirror_s)
+            await self._parts.sleep(self._timing.mirror_s)
             for run in tuple(self._runs.values()):
                 try:
                     await run.mirror()
@@ -197,7 +197,7 @@ class Supervisor:
             except FleetError as error:
                 log.warning("records_not_adopted", error=str(error))
             known = self._adopted.is_set()
-            await asyncio.sleep(self._timing.adopt_s if known else self._timing.mirror_s)
+            await self._parts.sleep(self._timing.adopt_s if known else self._timing.mirror_s)
 
     async def _adopt(self, stale_s: float) -> None:
         """A record without an actor may still have a dispatcher, unless it is old."""

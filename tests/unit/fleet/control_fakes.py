@@ -40,6 +40,16 @@ ENOUGH_S = 2.0
 """For what must happen at once; a test that waits longer than this has failed."""
 
 
+async def never(_seconds: float) -> None:
+    """A sleep that nobody wakes from."""
+    await asyncio.Event().wait()
+
+
+async def at_once(_seconds: float) -> None:
+    """A sleep that only lets the others run."""
+    await asyncio.sleep(0)
+
+
 def config(**changes: Any) -> SessionConfig:
     return SessionConfig.model_validate(
         {
@@ -349,6 +359,7 @@ class FakeActors:
 
     def kill(self, actor_id: ActorId) -> None:
         self.asked.append("kill")
+        self.lost_on_ping.add(actor_id)
         actor = self.actors.get(actor_id)
         if actor is not None and not actor.end.done():
             actor.end.set_exception(ActorLost(actor_id, "killed"))

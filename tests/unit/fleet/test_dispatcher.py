@@ -28,6 +28,7 @@ from tests.unit.fleet.control_fakes import (
     FakeRooms,
     FakeRoster,
     FakeSupervisor,
+    at_once,
     config,
 )
 
@@ -57,6 +58,7 @@ class World:
                 new_id=lambda: next(self.ids),
                 now=lambda: 1_000.0,
                 clock=lambda: float(next(self.time)),
+                sleep=at_once,
             ),
             DispatchLimits(
                 livekit_url="wss://rooms.example.org",

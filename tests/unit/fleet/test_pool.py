@@ -7,7 +7,7 @@ from agent_actor.contract import ActorId, SessionId
 from fleet.errors import ControlPlaneUnavailable, FleetDraining, FleetFull
 from fleet.pool import Pool
 from fleet.roster_model import ActorState, RosterLimits
-from tests.unit.fleet.control_fakes import ENOUGH_S, FakeCrew
+from tests.unit.fleet.control_fakes import ENOUGH_S, FakeCrew, at_once, never
 
 LIMITS = RosterLimits(
     warm_target=2,
@@ -34,7 +34,7 @@ async def crew():
 
 @pytest.fixture
 async def pool(crew):
-    pool = Pool(LIMITS, crew, prefix="t", clock=lambda: 0.0, check_interval_s=3600)
+    pool = Pool(LIMITS, crew, prefix="t", clock=lambda: 0.0, sleep=never)
     await pool.open()
     await settle()
     yield pool
@@ -152,7 +152,7 @@ async def test_any_error_of_a_start_is_a_failed_start(pool, crew):
 
 
 async def test_checking_finds_dead_warm_actors(crew):
-    pool = Pool(LIMITS, crew, prefix="t", clock=lambda: 0.0, check_interval_s=0.001)
+    pool = Pool(LIMITS, crew, prefix="t", clock=lambda: 0.0, sleep=at_once)
     await pool.open()
     await settle()
     crew.get_warm()
@@ -173,7 +173,7 @@ async def test_draining(warm_pool):
 async def test_a_wait_ends_at_its_deadline():
     crew = FakeCrew()
     limits = replace(LIMITS, expected_warm_s=0.0)
-    pool = Pool(limits, crew, prefix="t", check_interval_s=3600)
+    pool = Pool(limits, crew, prefix="t", sleep=never)
     await pool.open()
     with pytest.raises(FleetFull) as caught:
         async with asyncio.timeout(ENOUGH_S):
@@ -183,7 +183,7 @@ async def test_a_wait_ends_at_its_deadline():
 
 
 async def test_adopted_actors_keep_their_sessions(crew):
-    pool = Pool(LIMITS, crew, prefix="t", clock=lambda: 0.0, check_interval_s=3600)
+    pool = Pool(LIMITS, crew, prefix="t", clock=lambda: 0.0, sleep=never)
     await pool.open({ActorId("old-1"): A, ActorId("old-2"): None})
     await settle()
     states = {a.actor_id: a.state for a in pool.snapshot().books.actors}

@@ -1,0 +1,511 @@
+import asyncio
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, StudyId
+from agent_actor.errors import ActorBusy, RoomUnreachable
+from agent_actor.journal import EventKind, JournalEvent, LiveState
+from agent_actor.messages import JoinReport, StopMode
+from fleet.endings import Endings, Sleep
+from fleet.errors import (
+    ActorLost,
+    DispatchFailed,
+    FleetDraining,
+    FleetFull,
+    NoAnswer,
+    SessionNotFound,
+)
+from fleet.journal import JournalEntry
+from fleet.metrics import Metrics
+from fleet.parts import StartRequest
+from fleet.records import SessionRecord
+from fleet.session_run import RunLimits, RunParts
+from fleet.supervisor import Supervisor
+from tests.unit.fleet.control_fakes import (
+    ENOUGH_S,
+    FakeActors,
+    FakeBudget,
+    FakeJournal,
+    FakeRecords,
+    FakeRooms,
+    FakeRoster,
+    allowance,
+    at_once,
+    never,
+    result_of,
+)
+
+A = SessionId("s-a")
+LIMITS = RunLimits(
+    livekit_url="ws://127.0.0.1:7880", join_timeout_s=1.0, goodbye_grace_s=0.02, stop_grace_s=0.02
+)
+END_ORDER = ["end", "close", "add_facts", "delete_room", "kill", "release"]
+
+
+@dataclass
+class World:
+    limits: RunLimits = LIMITS
+    sleep: Sleep = never
+    asked: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.roster = FakeRoster(self.asked)
+        self.budget = FakeBudget(self.asked)
+        self.rooms = FakeRooms(self.asked)
+        self.records = FakeRecords(self.asked)
+        self.actors = FakeActors(self.asked)
+        self.journal = FakeJournal()
+        self.endings = Endings(self.sleep)
+        self.metrics = Metrics()
+        parts = RunParts(
+            roster=self.roster,
+            records=self.records,
+            budget=self.budget,
+            rooms=self.rooms,
+            actors=self.actors,
+            journal=self.journal,
+            endings=self.endings,
+            metrics=self.metrics,
+            now=lambda: 1_000.0,
+            sleep=self.sleep,
+        )
+        self.supervisor = Supervisor(parts, self.limits)
+
+    def record(self, session_id=A, **changes):
+        values = {
+            "session_id": session_id,
+            "study_id": "study-7",
+            "participant_identity": "p-1",
+            "room": f"interview-{session_id}",
+            "provider": "openai_realtime",
+            "limit_micro_usd": 10_000_000,
+            "created_at": 990.0,
+            **changes,
+        }
+        self.records.records[session_id] = SessionRecord(**values)
+
+    async def prepared(self, session_id=A):
+        """A session as the dispatcher hands it over."""
+        self.record(session_id)
+        await self.roster.reserve(session_id, 1)
+        await self.budget.open(session_id, "study-7", "openai_realtime", 10_000_000)
+        await self.rooms.create_room(f"interview-{session_id}")
+        self.asked.clear()
+        return StartRequest(
+            session_id=session_id,
+            study_id=StudyId("study-7"),
+            provider="openai_realtime",
+            room=f"interview-{session_id}",
+            allowance=allowance(session_id),
+            limit_micro_usd=10_000_000,
+            session_timeout_s=3600,
+        )
+
+    async def starting(self, request):
+        """``start`` under way; the actor that runs its session."""
+        self.actors.running.clear()
+        task = asyncio.create_task(self.supervisor.start(request))
+        return task, await self.next_actor()
+
+    async def next_actor(self):
+        async with asyncio.timeout(ENOUGH_S):
+            await self.actors.running.wait()
+        self.actors.running.clear()
+        return list(self.actors.actors.values())[-1]
+
+    async def live(self, session_id=A):
+        task, actor = await self.starting(await self.prepared(session_id))
+        actor.join.set_result(joined(session_id))
+        await task
+        return actor
+
+    async def over(self, session_id=A):
+        assert await self.supervisor.wait_over(session_id, ENOUGH_S)
+        return self.records.records[session_id]
+
+
+def joined(session_id=A):
+    return JoinReport(session_id=session_id, actor_id=ActorId("a-1"), connect_s=0.1)
+
+
+@pytest.fixture
+async def world():
+    world = World()
+    await world.supervisor.open()
+    yield world
+    for actor in world.actors.actors.values():
+        actor.end.cancel()
+    await world.supervisor.aclose()
+
+
+class TestStart:
+    async def test_answers_when_the_agent_has_joined(self, world):
+        task, actor = await world.starting(await world.prepared())
+        assert not task.done()
+        actor.join.set_result(joined())
+        assert (await task).connect_s == 0.1
+        record = world.records.records[A]
+        assert (record.state, record.attempt) == (SessionState.JOINED, 1)
+        assert record.joined_at == 1_000.0
+
+    async def test_the_record_is_assigned_before_the_actor_runs(self, world):
+        _, _ = await world.starting(await world.prepared())
+        assert world.records.records[A].state is SessionState.ASSIGNED
+        (assignment,) = world.actors.assignments
+        assert assignment.token == "agent:interviewer@interview-s-a"
+        assert assignment.attempt == 1
+        assert "agent:" not in repr(assignment)
+
+    async def test_asking_twice_runs_once(self, world):
+        request = await world.prepared()
+        first, actor = await world.starting(request)
+        second = asyncio.create_task(world.supervisor.start(request))
+        await asyncio.sleep(0)
+        actor.join.set_result(joined())
+        assert await first == await second
+        assert len(world.actors.assignments) == 1
+
+    async def test_a_draining_supervisor_begins_nothing(self, world):
+        request = await world.prepared()
+        world.supervisor.drain(True)
+        with pytest.raises(FleetDraining):
+            await world.supervisor.start(request)
+        assert world.asked == []
+
+    async def test_a_lost_reservation_gets_another_actor(self, world):
+        request = await world.prepared()
+        world.roster.lost.add(A)
+        _task, _actor = await world.starting(request)
+        assert "reassign" in world.asked
+
+    async def test_a_record_that_is_gone_stops_the_start(self, world):
+        request = await world.prepared()
+        await world.records.end(A, EndReason.OPERATOR)
+        with pytest.raises(DispatchFailed) as caught:
+            await world.supervisor.start(request)
+        assert caught.value.cause_code == "state_conflict"
+        assert world.actors.assignments == []
+        assert world.roster.held == {}
+
+
+class TestEnd:
+    async def test_in_this_order(self, world):
+        actor = await world.live()
+        world.asked.clear()
+        actor.end.set_result(result_of(A))
+        record = await world.over()
+        assert world.asked == END_ORDER
+        assert record.end_reason is EndReason.COMPLETED
+
+    async def test_the_record_says_what_the_result_said(self, world):
+        actor = await world.live()
+        actor.end.set_result(
+            result_of(A, unmapped=("threshold",), first_audio_s=0.7, metadata_wait_s=0.1)
+        )
+        record = await world.over()
+        assert record.model == "gpt-realtime-2025-08-28"
+        assert record.provider_sessions == ("sess-1",)
+        assert record.unmapped == ("threshold",)
+        assert record.timings_s == {"session": 60.0, "first_audio": 0.7, "metadata_wait": 0.1}
+        # The closed account has the last word about money: 2 from the result, 42 by the ledger.
+        assert record.spent_micro_usd == 42
+
+    @pytest.mark.parametrize("broken", ["records", "budget", "rooms"])
+    async def test_every_step_is_tried_though_one_fails(self, world, broken):
+        actor = await world.live()
+        world.asked.clear()
+        getattr(world, broken).down = True
+        actor.end.set_result(result_of(A))
+        await world.over()
+        tried = [step for step in world.asked if step != "add_facts"]
+        assert tried == [step for step in END_ORDER if step != "add_facts"]
+        snapshot = world.supervisor.snapshot()
+        assert sum(snapshot.end_step_failures_total.values()) >= 1
+        assert snapshot.owed >= 1
+
+    async def test_what_failed_is_paid_later(self, world):
+        actor = await world.live()
+        world.rooms.down = world.records.down = True
+        actor.end.set_result(result_of(A))
+        await world.over()
+        world.rooms.down = world.records.down = False
+        assert await world.endings.pay()
+        assert world.records.records[A].end_reason is EndReason.COMPLETED
+        assert world.rooms.rooms == {}
+
+    async def test_a_permit_that_cannot_be_released_is_owed_too(self, world):
+        actor = await world.live()
+        world.roster.release_failure = ActorLost("roster")
+        actor.end.set_result(result_of(A))
+        await world.over()
+        world.roster.release_failure = None
+        assert await world.endings.pay()
+        assert world.roster.held == {}
+
+    async def test_it_is_counted_by_reason(self, world):
+        actor = await world.live()
+        actor.end.set_result(result_of(A))
+        await world.over()
+        snapshot = world.supervisor.snapshot()
+        assert snapshot.sessions == ()
+        assert (snapshot.started_total, snapshot.ended_total) == (1, {"completed": 1})
+
+
+class TestLoss:
+    async def test_after_joining_it_ends_the_session(self, world):
+        actor = await world.live()
+        actor.end.set_exception(ActorLost("a-1", "killed"))
+        record = await world.over()
+        assert (record.end_reason, record.error_code) == (EndReason.ACTOR_LOST, "actor_lost")
+        assert (record.attempt, world.rooms.rooms, world.roster.held) == (1, {}, {})
+
+    async def test_before_joining_another_actor_is_tried(self, world):
+        task, actor = await world.starting(await world.prepared())
+        actor.end.set_exception(ActorLost("a-1", "killed"))
+        actor.join.set_exception(ActorLost("a-1", "killed"))
+        second = await world.next_actor()
+        second.join.set_result(joined())
+        await task
+        assert world.records.records[A].attempt == 2
+
+    async def test_an_unexpected_error_ends_it_too(self, world):
+        actor = await world.live()
+        actor.end.set_exception(RuntimeError("a mistake of ours"))
+        record = await world.over()
+        assert record.end_reason is EndReason.ACTOR_LOST
+        assert world.roster.held == {}
+
+
+class TestRetry:
+    async def test_no_metadata(self, world):
+        first = await world.live()
+        first.end.set_result(
+            result_of(
+                A,
+                end_reason=EndReason.METADATA_TIMEOUT,
+                error_code="metadata_timeout",
+                retryable=True,
+            )
+        )
+        second = await world.next_actor()
+        assert second.attempt == 2
+        assert [a.room for a in world.actors.assignments] == ["interview-s-a"] * 2
+        second.join.set_result(joined())
+        second.end.set_result(result_of(A, 2))
+        record = await world.over()
+        assert record.attempt == 2
+        assert record.provider_sessions == ("sess-1", "sess-2")
+        assert world.supervisor.snapshot().retries_total == 1
+        assert b'fleet_dispatch_retries_total{cause="metadata_timeout"} 1.0' in (
+            world.metrics.exposition()
+        )
+
+    async def test_the_second_allowance_is_asked_for_anew(self, world):
+        task, first = await world.starting(await world.prepared())
+        world.asked.clear()
+        first.join.set_exception(RoomUnreachable("no answer"))
+        first.end.set_result(
+            result_of(A, end_reason=EndReason.ROOM_FAILED, error_code="room_unreachable")
+        )
+        (await world.next_actor()).join.set_result(joined())
+        await task
+        assert world.asked[:2] == ["reassign", "open"]
+
+    async def test_one_that_never_joins_is_killed_first(self, world):
+        task, first = await world.starting(await world.prepared())
+        first.join.set_exception(NoAnswer("a-1", 1.0))
+        second = await world.next_actor()
+        assert first.end.done()
+        second.join.set_result(joined())
+        await task
+        assert world.supervisor.snapshot().kills_total == 1
+
+    async def test_a_busy_actor_is_no_answer(self, world):
+        task, first = await world.starting(await world.prepared())
+        first.join.set_exception(ActorBusy("busy"))
+        first.end.set_exception(ActorBusy("busy"))
+        (await world.next_actor()).join.set_result(joined())
+        await task
+
+    async def test_without_a_second_actor_the_first_s_error_stands(self, world):
+        task, first = await world.starting(await world.prepared())
+        world.roster.reassign_failure = FleetFull(retry_after_s=3)
+        first.join.set_exception(RoomUnreachable("no answer"))
+        first.end.set_result(
+            result_of(
+                A,
+                end_reason=EndReason.ROOM_FAILED,
+                error_code="room_unreachable",
+                retryable=True,
+            )
+        )
+        with pytest.raises(DispatchFailed) as caught:
+            await task
+        assert (caught.value.cause_code, caught.value.retryable) == ("room_unreachable", True)
+        assert (await world.over()).end_reason is EndReason.ROOM_FAILED
+
+    async def test_a_failure_is_told_after_everything_is_given_back(self, world):
+        task, first = await world.starting(await world.prepared())
+        first.join.set_exception(RoomUnreachable("wrong token"))
+        first.end.set_result(
+            result_of(A, end_reason=EndReason.ROOM_FAILED, error_code="room_token_rejected")
+        )
+        with pytest.raises(DispatchFailed):
+            await task
+        assert (world.rooms.rooms, world.roster.held, world.budget.open_accounts) == ({}, {}, set())
+
+
+class TestStop:
+    async def test_a_goodbye(self, world):
+        actor = await world.live()
+        world.supervisor.stop(A, EndReason.OPERATOR, StopMode.GOODBYE)
+        record = await world.over()
+        assert record.end_reason is EndReason.OPERATOR
+        assert [o.mode for o in actor.orders] == [StopMode.GOODBYE]
+        assert "update:ending" in world.asked
+
+    async def test_goodbye_then_now_then_the_actor_is_killed(self, world):
+        actor = await world.live()
+        actor.obeys = {"goodbye": False, "now": False}
+        world.asked.clear()
+        world.supervisor.stop(A, EndReason.BUDGET_EXCEEDED, StopMode.GOODBYE)
+        record = await world.over()
+        assert [o.mode for o in actor.orders] == [StopMode.GOODBYE, StopMode.NOW]
+        assert (record.end_reason, record.error_code) == (EndReason.BUDGET_EXCEEDED, None)
+        assert world.asked.index("kill") < world.asked.index("end")
+        assert world.rooms.rooms == {}
+        assert world.supervisor.snapshot().kills_total == 1
+
+    async def test_now_hurries_a_goodbye(self):
+        world = World(limits=replace(LIMITS, goodbye_grace_s=3600))
+        await world.supervisor.open()
+        actor = await world.live()
+        actor.obeys = {"goodbye": False, "now": True}
+        world.supervisor.stop(A, EndReason.OPERATOR, StopMode.GOODBYE)
+        world.supervisor.stop(A, EndReason.DRAINED, StopMode.NOW)
+        record = await world.over()
+        assert record.end_reason is EndReason.OPERATOR  # the first reason stays
+        await world.supervisor.aclose()
+
+    async def test_before_the_agent_has_joined(self, world):
+        task, _actor = await world.starting(await world.prepared())
+        world.supervisor.stop(A, EndReason.OPERATOR, StopMode.GOODBYE)
+        with pytest.raises(DispatchFailed) as caught:
+            await task
+        assert caught.value.cause_code == "operator"
+        assert (await world.over()).end_reason is EndReason.OPERATOR
+
+    async def test_while_it_waits_for_another_actor(self, world):
+        task, first = await world.starting(await world.prepared())
+        world.roster.gate = asyncio.Event()
+        first.join.set_exception(ActorLost("a-1"))
+        first.end.set_exception(ActorLost("a-1"))
+        while "reassign" not in world.asked:
+            await asyncio.sleep(0)
+        world.supervisor.stop(A, EndReason.OPERATOR, StopMode.NOW)
+        with pytest.raises(DispatchFailed):
+            await task
+        assert world.roster.held == {}
+
+    async def test_one_that_overstays_its_time_is_stopped_at_once(self):
+        world = World(limits=replace(LIMITS, overtime_s=0.0))
+        await world.supervisor.open()
+        request = replace(await world.prepared(), session_timeout_s=0.01)
+        task, actor = await world.starting(request)
+        actor.join.set_result(joined())
+        await task
+        record = await world.over()
+        assert record.end_reason is EndReason.SESSION_TIMEOUT
+        assert [o.mode for o in actor.orders] == [StopMode.NOW]
+        await world.supervisor.aclose()
+
+    async def test_an_unknown_session(self, world):
+        with pytest.raises(SessionNotFound):
+            world.supervisor.stop(SessionId("s-none"), EndReason.OPERATOR, StopMode.NOW)
+        assert await world.supervisor.wait_over(SessionId("s-none"), 0)
+
+    async def test_closing_ends_every_session(self, world):
+        polite, deaf = await world.live(A), await world.live(SessionId("s-b"))
+        deaf.obeys = {"goodbye": False, "now": False}
+        polite.obeys = {"goodbye": True, "now": True}
+        await world.supervisor.aclose(goodbye_s=0.01)
+        reasons = {r.end_reason for r in world.records.records.values()}
+        assert reasons == {EndReason.DRAINED}
+        assert (world.roster.held, world.rooms.rooms) == ({}, {})
+
+
+class TestMirror:
+    async def test_the_record_follows_what_the_actor_says(self):
+        world = World(sleep=at_once)
+        await world.supervisor.open()
+        await world.live()
+        world.journal.states[A] = LiveState(state="live")
+        async with asyncio.timeout(ENOUGH_S):
+            while world.records.records[A].state is not SessionState.LIVE:
+                await asyncio.sleep(0.001)
+        # Its word that it is gone is not the end of it: that is the result's.
+        world.journal.states[A] = LiveState(state="gone")
+        await asyncio.sleep(0.01)
+        assert world.records.records[A].state is SessionState.LIVE
+        await world.supervisor.aclose()
+
+
+def says_gone(reason, attempt=1):
+    event = JournalEvent(
+        kind=EventKind.STATE, at=1.0, attempt=attempt, data={"state": "gone", "reason": reason}
+    )
+    return JournalEntry(id=f"{attempt}-0", event=event)
+
+
+class TestAdoption:
+    """A supervisor that begins with what another left."""
+
+    @pytest.fixture
+    async def world(self):
+        world = World(sleep=at_once)
+        world.record(state=SessionState.LIVE, actor_id="a-9", joined_at=995.0)
+        world.actors.actors[ActorId("a-9")] = actor = type(
+            "Actor", (), {"orders": [], "obeys": {"goodbye": False, "now": False}}
+        )()
+        loop = asyncio.get_running_loop()
+        actor.join, actor.end = loop.create_future(), loop.create_future()
+        actor.join.set_result(joined())
+        yield world
+        actor.end.cancel()
+        await world.supervisor.aclose()
+
+    async def test_it_knows_whose_actor_is_whose(self, world):
+        await world.supervisor.open()
+        assert await world.supervisor.assignments() == {A: "a-9"}
+
+    async def test_a_dead_actor_ends_its_session(self, world):
+        world.actors.lost_on_ping.add(ActorId("a-9"))
+        await world.supervisor.open()
+        await world.supervisor.assignments()
+        record = await world.over()
+        assert record.end_reason is EndReason.ACTOR_LOST
+        assert "release" in world.asked
+
+    async def test_a_session_that_ended_meanwhile_keeps_its_reason(self, world):
+        world.journal.states[A] = LiveState(state="gone")
+        world.journal.entries[A] = [says_gone("no_show"), says_gone("completed", attempt=2)]
+        world.actors.lost_on_ping.add(ActorId("a-9"))
+        await world.supervisor.open()
+        await world.supervisor.assignments()
+        assert (await world.over()).end_reason is EndReason.NO_SHOW
+
+    async def test_starting_it_again_answers_from_the_running_one(self, world):
+        request = replace(await world.prepared(SessionId("s-b")), session_id=A)
+        await world.supervisor.open()
+        report = await world.supervisor.start(request)
+        assert report.actor_id == "a-1"
+        assert world.actors.assignments == []
+
+    async def test_a_queued_record_belongs_to_its_dispatcher_while_it_is_young(self, world):
+        world.record(SessionId("s-young"))
+        world.record(SessionId("s-old"), created_at=0.0)
+        await world.supervisor.open()
+        await world.supervisor.assignments()
+        assert (await world.over(SessionId("s-old"))).end_reason is EndReason.ACTOR_LOST
+        assert not world.records.records["s-young"].is_gone
