@@ -12,12 +12,13 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import structlog
-from livekit.agents import Agent, AgentSession, AgentStateChangedEvent, llm
+from livekit.agents import Agent, AgentSession, llm
 
 from agent_actor import phases, prompting
 from agent_actor.contract import SessionConfig
 from agent_actor.journal import EventKind
 from agent_actor.messages import PhaseTiming
+from agent_actor.voice import Voice
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +61,7 @@ class Conductor:
         self._agent: Agent | None = None
         self._goodbye_owed_by_model = False
         self._wrapping_up = False
-        self._voice = _Voice(clock)
+        self._voice = Voice(clock)
         self._prompting: asyncio.Task[None] | None = None
         session.on("agent_state_changed", self._voice.agent_state_changed)
 
@@ -70,7 +71,7 @@ class Conductor:
         self._agent = agent
 
     @property
-    def voice(self) -> _Voice:
+    def voice(self) -> Voice:
         return self._voice
 
     def elapsed_s(self) -> float:
@@ -241,73 +242,3 @@ class Conductor:
         if self._prompting is not None:
             self._prompting.cancel()
             self._prompting = None
-
-
-class _Voice:
-    """Who is speaking now, and events to wait on."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.interviewer = False
-        self.participant = False
-        self.spurts = 0
-        """How often the interviewer has begun to speak."""
-        self._quiet_since = clock()
-        self._changed = asyncio.Event()
-
-    @property
-    def speaking(self) -> str | None:
-        if self.interviewer:
-            return "interviewer"
-        return "participant" if self.participant else None
-
-    def agent_state_changed(self, event: AgentStateChangedEvent) -> None:
-        speaking = event.new_state == "speaking"
-        if speaking and not self.interviewer:
-            self.spurts += 1
-        self._set(speaking, self.participant)
-
-    def participant_speaking(self, active: bool) -> None:
-        self._set(self.interviewer, active)
-
-    async def wait_spoken(self, start_timeout_s: float) -> None:
-        """Wait for the interviewer's next words to begin and end. Words that never begin are
-        given up after ``start_timeout_s``."""
-        before = self.spurts
-        try:
-            async with asyncio.timeout(start_timeout_s):
-                while self.spurts == before:
-                    await self._change()
-        except TimeoutError:
-            return
-        while self.interviewer:
-            await self._change()
-
-    async def wait_quiet(self, quiet_s: float) -> bool:
-        """True once nobody has spoken for ``quiet_s``; False if the interviewer speaks first."""
-        before = self.spurts
-        while self.spurts == before:
-            if self.interviewer or self.participant:
-                await self._change()
-                continue
-            left_s = self._quiet_since + quiet_s - self._clock()
-            if left_s <= 0:
-                return True
-            await self._change(left_s)
-        return False
-
-    async def _change(self, timeout_s: float | None = None) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._changed.wait()
-        except TimeoutError:
-            return
-
-    def _set(self, interviewer: bool, participant: bool) -> None:
-        if (interviewer, participant) == (self.interviewer, self.participant):
-            return
-        self.interviewer, self.participant = interviewer, participant
-        self._quiet_since = self._clock()
-        # A fresh event each time: every waiter wakes exactly once per change.
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()

@@ -27,7 +27,7 @@ class EventKind(StrEnum):
     PROVIDER = "provider"  # {change: connected|reconnected|error|going_away|closed, ...}
     USAGE = "usage"  # a UsageReport's figures
     BUDGET = "budget"  # {verdict, spent_micro_usd, up_to_micro_usd}
-    AUDIO = "audio"  # {first_audio_s} | {spoken_s, heard_s, interruptions}
+    AUDIO = "audio"  # {first_audio_s} | Voice.statistics()
     NOTE = "note"  # {text: settings not mapped, degraded modes}
 
 

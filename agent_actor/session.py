@@ -95,6 +95,7 @@ class InterviewSession:
         self._provider_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # What went wrong is in the signals too; nobody may be waiting here any more.
         self._provider_ready.add_done_callback(lambda f: f.cancelled() or f.exception())
+        self._provider_error: AgentError | None = None
         self._spending: Spending | None = None
         self._conductor: Conductor | None = None
         self._follower: Follower | None = None
@@ -243,8 +244,9 @@ class InterviewSession:
                 # Cut short, the follower is told the reason by the signals.
                 await self._unless_over(_result_of(self._provider_ready))
         except TimeoutError:
+            told = f": {self._provider_error}" if self._provider_error else ""
             raise ProviderUnavailable(
-                f"{config.provider.value} did not set up a session in {timeout_s:g} s"
+                f"{config.provider.value} did not set up a session in {timeout_s:g} s{told}"
             ) from None
         self._recorder.enter(SessionState.CONFIGURED)
 
@@ -273,6 +275,7 @@ class InterviewSession:
         fails does not keep the next from being taken.
         """
         await conductor.aclose()
+        self._recorder.record(EventKind.AUDIO, **conductor.voice.statistics())
         for close in (session.aclose, provider.model.aclose):
             try:
                 await close()
@@ -347,6 +350,7 @@ class InterviewSession:
 
     def _on_error(self, event: ErrorEvent) -> None:
         error = classify(getattr(event.error, "error", None))
+        self._provider_error = error
         self._recorder.record(EventKind.PROVIDER, change="error", code=error.code)
         # The plugin would go on trying; a refusal does not get better by asking again.
         if isinstance(error, ProviderRefused):

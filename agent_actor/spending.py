@@ -92,8 +92,9 @@ class Spending:
     # --- the budget's side
 
     def restrain(self, allowance: Allowance) -> None:
-        """Take a new allowance. An older one that arrives late is not taken."""
-        if allowance.epoch >= self._allowance.epoch:
+        """Take a new allowance. An older one that arrives late is not taken: it could undo a
+        limit that has been lowered since."""
+        if _age(allowance) >= _age(self._allowance):
             self._allowance = allowance
             self._judge()
 
@@ -186,6 +187,10 @@ class Spending:
             responses=report.responses,
             unpriced_responses=report.unpriced_responses,
         )
+
+
+def _age(allowance: Allowance) -> tuple[int, float]:
+    return allowance.epoch, allowance.expires_at
 
 
 def _billed(report: UsageReport) -> tuple[int, int, int]:

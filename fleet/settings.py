@@ -100,7 +100,8 @@ class FleetSettings(BaseSettings):
     study_limit_usd: Usd | None = None
     """For each study that is not in ``study_limits_usd``."""
     study_limits_usd: dict[str, Usd] = {}
-    allowance_lease_s: Seconds = 30.0
+    allowance_lease_s: Seconds = 120.0
+    """A session that hears nothing from the budget actor for so long ends itself."""
     rates_path: Path | None = None
     """A table of rates in place of the bundled one."""
     model_aliases: dict[str, str] = {}
