@@ -125,9 +125,11 @@ async def create(client: httpx.AsyncClient, **options: Any) -> Any:
     return answer.json()
 
 
-async def stream(client: httpx.AsyncClient, session_id: str, **headers: str) -> list[Any]:
-    """All events of a stream until it ends, as (event, id, data)."""
-    events: list[Any] = []
+async def stream(
+    client: httpx.AsyncClient, session_id: str, events: list[Any] | None = None, **headers: str
+) -> list[Any]:
+    """All events of a stream until it ends, as (event, id, data); in ``events`` as they come."""
+    events = [] if events is None else events
     accept = {"Accept": "text/event-stream", **headers}
     async with client.stream("GET", f"/v1/sessions/{session_id}/events", headers=accept) as got:
         assert got.headers["Content-Type"].startswith("text/event-stream")
@@ -257,6 +259,16 @@ async def _more_than(client: httpx.AsyncClient, count: int) -> bool:
     return len([s for s in sessions if s["state"] != "gone"]) > count
 
 
+async def _is_long(items: list[Any], length: int) -> bool:
+    return len(items) >= length
+
+
+async def _open_streams(client: httpx.AsyncClient) -> float:
+    text = (await client.get("/metrics")).text
+    families = {f.name: f for f in text_string_to_metric_families(text)}
+    return float(families["ingress_event_streams"].samples[0].value)
+
+
 class TestJournal:
     @pytest.fixture
     async def told(
@@ -275,8 +287,9 @@ class TestJournal:
     ) -> None:
         session_id, writer = told
         writer.record(EventKind.PHASE, phase_id="warmup", cause="started")
-        following = asyncio.create_task(stream(backend, session_id))
-        await asyncio.sleep(0.5)
+        seen: list[Any] = []
+        following = asyncio.create_task(stream(backend, session_id, seen))
+        await until(lambda: _is_long(seen, 1))
         writer.record(EventKind.TURN, speaker="participant", text="Guten Tag\n– ja")
         await writer.aclose()
         await backend.delete(f"/v1/sessions/{session_id}")
@@ -291,6 +304,24 @@ class TestJournal:
             headers={"Accept": "text/event-stream", "Last-Event-ID": events[1][1]},
         )
         assert done.status_code == 204
+
+    async def test_a_stream_that_nobody_reads_any_more_is_let_go(
+        self, backend: httpx.AsyncClient, told: tuple[str, JournalWriter]
+    ) -> None:
+        session_id, writer = told
+        writer.record(EventKind.PHASE, phase_id="warmup", cause="started")
+        seen: list[Any] = []
+        following = asyncio.create_task(stream(backend, session_id, seen))
+        await until(lambda: _is_long(seen, 1))
+        assert await _open_streams(backend) == 1
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+
+        async def none_open() -> bool:
+            return await _open_streams(backend) == 0
+
+        await until(none_open)
 
     async def test_erasing_takes_the_words_at_once_and_for_good_and_leaves_the_money(
         self, backend: httpx.AsyncClient, told: tuple[str, JournalWriter]
