@@ -59,6 +59,7 @@ class Conductor:
         ]
         self._state = phases.PhaseState()
         self._agent: Agent | None = None
+        self._listened_to = False
         self._goodbye_owed_by_model = False
         self._wrapping_up = False
         self._voice = Voice(clock)
@@ -103,6 +104,7 @@ class Conductor:
     async def begin(self) -> None:
         """Greet and enter the first phase."""
         self._began_at = self._clock()
+        self._listened_to = True
         await self._carry_out(phases.Begin())
         self._say(prompting.opening(self._config))
 
@@ -116,11 +118,21 @@ class Conductor:
 
     def pause(self) -> None:
         """Nobody is listening: stop talking."""
+        self._listened_to = False
         self._stop_prompting()
         self._hush()
 
     def resume(self) -> None:
+        self._listened_to = True
         self._say(prompting.WELCOME_BACK)
+
+    def reconnected(self, *, response_lost: bool) -> None:
+        """The provider's connection is up again. If it took our words with it, or what the
+        participant was answering, both sides would now wait for each other.
+        """
+        owed = response_lost or self._voice.last == "participant"
+        if owed and self._listened_to and not self._state.closed:
+            self._prompt_when_quiet(prompting.CARRY_ON)
 
     def participant_speaking(self, active: bool) -> None:
         self._voice.participant_speaking(active)
@@ -137,7 +149,9 @@ class Conductor:
         await handle
 
     async def aclose(self) -> None:
-        self._stop_prompting()
+        if self._prompting is not None:
+            self._prompting.cancel()
+            await asyncio.wait([self._prompting])
         self._session.off("agent_state_changed", self._voice.agent_state_changed)
 
     # --- the model's tools (interviewer.PhaseTools)

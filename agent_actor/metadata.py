@@ -26,8 +26,11 @@ class Found:
     """Room events seen while waiting, for the session to handle."""
 
 
-async def wait_for_config(transport: Transport, *, timeout_s: float, poll_s: float) -> Found:
-    """Raises MetadataTimeout, which says what was last seen."""
+async def wait_for_config(
+    transport: Transport, *, timeout_s: float, poll_s: float
+) -> Found | RoomEvent:
+    """Raises MetadataTimeout, which says what was last seen. Returns the DISCONNECTED that
+    put an end to the wait, where there was one."""
     started = time.monotonic()
     problems: dict[str, None] = {}
     passed: list[RoomEvent] = []
@@ -45,8 +48,11 @@ async def wait_for_config(transport: Transport, *, timeout_s: float, poll_s: flo
             last = next(reversed(problems), None)
             raise MetadataTimeout(waited_s=waited_s, last_problem=last)
         event = await _next_event(transport, min(poll_s, timeout_s - waited_s))
-        if event is not None and event.change is not RoomChange.METADATA:
-            passed.append(event)
+        if event is None or event.change is RoomChange.METADATA:
+            continue
+        if event.change is RoomChange.DISCONNECTED:
+            return event
+        passed.append(event)
 
 
 def _try_parse(raw: str, problems: dict[str, None]) -> SessionConfig | None:

@@ -20,6 +20,10 @@ WRAP_UP = (
 )
 WELCOME_BACK = "The participant lost the connection and is back. Welcome them back in one short "
 WELCOME_BACK += "sentence and take up the question again."
+CARRY_ON = (
+    "Your connection was lost for a moment: your last words, or the participant's, did not get "
+    "through. Apologise in a few words and take up the interview where it was."
+)
 
 
 def instructions_for(config: SessionConfig, index: int, *, note: str | None = None) -> str:

@@ -96,6 +96,7 @@ class InterviewSession:
         # What went wrong is in the signals too; nobody may be waiting here any more.
         self._provider_ready.add_done_callback(lambda f: f.cancelled() or f.exception())
         self._provider_error: AgentError | None = None
+        self._response_lost = False
         self._spending: Spending | None = None
         self._conductor: Conductor | None = None
         self._follower: Follower | None = None
@@ -342,10 +343,13 @@ class InterviewSession:
             change="reconnected" if again else "connected",
             provider_session=provider_session,
         )
+        if again and self._conductor is not None:
+            lost, self._response_lost = self._response_lost, False
+            self._conductor.reconnected(response_lost=lost)
 
     def _on_provider_disconnected(self) -> None:
         if self._spending is not None:
-            self._spending.connection_lost()
+            self._response_lost |= self._spending.connection_lost()
         self._recorder.record(EventKind.PROVIDER, change="disconnected")
 
     def _on_error(self, event: ErrorEvent) -> None:

@@ -85,9 +85,12 @@ class Spending:
         self._connections += 1
         self._wire = self._new_wire(self._connections)
 
-    def connection_lost(self) -> None:
+    def connection_lost(self) -> bool:
+        """Whether a response was under way, or asked for, and is lost with it."""
+        lost = self._meter.at_risk_pico > 0
         if self._meter.feed(ConnectionLost()):
             self._report_now.set()
+        return lost
 
     # --- the budget's side
 

@@ -19,6 +19,8 @@ class Voice:
         """How often the interviewer has begun to speak."""
         self.interruptions = 0
         """How often the participant began to speak over the interviewer."""
+        self.last: str | None = None
+        """Who was the last to begin to speak."""
         self._spoken_s = {"interviewer": 0.0, "participant": 0.0}
         self._quiet_since = self._last = clock()
         self._changed = asyncio.Event()
@@ -87,6 +89,10 @@ class Voice:
         self._count()
         if participant and not self.participant and self.interviewer:
             self.interruptions += 1
+        if interviewer and not self.interviewer:
+            self.last = "interviewer"
+        elif participant and not self.participant:
+            self.last = "participant"
         self.interviewer, self.participant = interviewer, participant
         self._quiet_since = self._clock()
         # A fresh event each time: every waiter wakes exactly once per change.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,20 @@ class WireTaps:
     connected: Callable[[str | None], None]
     """A connection is set up; with the provider's session id, where it tells one."""
     disconnected: Callable[[], None]
+
+
+def tell_of_death(task: asyncio.Task[None], tell: Callable[[Exception], None]) -> None:
+    """``tell`` once ``task``, a plugin's main loop, dies of an error.
+
+    The plugins report most errors themselves, but not those of their own error handling; nobody
+    would ever hear of them, and the interview would go on in silence.
+    """
+
+    def died(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            tell(error)
+
+    task.add_done_callback(died)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 from google.genai import types
@@ -21,8 +22,9 @@ from livekit.agents import APIConnectOptions
 from livekit.plugins.google.realtime import realtime_api
 
 from agent_actor.contract import SessionConfig, VadConfig
-from agent_actor.errors import ProviderKeyMissing
-from agent_actor.providers.base import ProviderModel, WireTaps
+from agent_actor.errors import ProviderKeyMissing, ProviderRefused
+from agent_actor.providers.base import ProviderModel, WireTaps, tell_of_death
+from agent_actor.providers.failures import classify
 from agent_actor.settings import AgentSettings
 from agent_actor.wire_events import InstructionsSet, ResponseRequested, TextSent, UserAudio
 
@@ -31,13 +33,47 @@ _HIGH_BELOW = 0.5
 SETTLE_TIMEOUT_S = 2.0
 
 
+Connect = Callable[..., contextlib.AbstractAsyncContextManager[AsyncSession]]
+
+
 class TappedSession(realtime_api.RealtimeSession):
     def __init__(self, model: TappedModel, taps: WireTaps) -> None:
         super().__init__(model)
         self._taps = taps
+        tell_of_death(self._main_atask, partial(self._emit_error, recoverable=False))
+        live = self._client.aio.live
+        live.connect = self._persistent(live.connect)  # type: ignore[method-assign,assignment]
         self._instructions_due: str | None = None
         self._billed = asyncio.Event()
         self._billed.set()
+
+    def _persistent(self, connect: Connect) -> Connect:
+        """``connect``, tried as often as the options say: the plugin gives a live session up when
+        a single attempt to connect again fails.
+        """
+
+        @contextlib.asynccontextmanager
+        async def persistent(**options: Any) -> AsyncIterator[AsyncSession]:
+            async with contextlib.AsyncExitStack() as stack:
+                yield await self._connected(stack, partial(connect, **options))
+
+        return persistent
+
+    async def _connected(
+        self,
+        stack: contextlib.AsyncExitStack,
+        connect: Callable[[], contextlib.AbstractAsyncContextManager[AsyncSession]],
+    ) -> AsyncSession:
+        tries = self._opts.conn_options
+        for attempt in range(tries.max_retry):
+            try:
+                return await stack.enter_async_context(connect())
+            except Exception as error:
+                if isinstance(classify(error), ProviderRefused):
+                    raise
+                self._emit_error(error, recoverable=True)
+                await asyncio.sleep(tries._interval_for_retry(attempt))
+        return await stack.enter_async_context(connect())
 
     async def update_instructions(self, instructions: str) -> None:
         if self._active_session is None or not self._generating():

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import Any
 
 import aiohttp
-from livekit.agents import APIConnectOptions
+import structlog
+from livekit.agents import APIConnectionError, APIConnectOptions, APIError
 from livekit.plugins import openai
-from openai.types.realtime import AudioTranscription, ResponseCancelEvent
+from openai.types.realtime import (
+    AudioTranscription,
+    RealtimeErrorEvent,
+    ResponseCancelEvent,
+)
 from openai.types.realtime.realtime_audio_input_turn_detection import ServerVad
 
 from agent_actor.contract import SessionConfig, VadConfig
 from agent_actor.errors import ProviderKeyMissing
-from agent_actor.providers.base import ProviderModel, WireTaps
+from agent_actor.providers.base import ProviderModel, WireTaps, tell_of_death
 from agent_actor.providers.openai_wire import base64_ms
 from agent_actor.settings import AgentSettings
 from agent_actor.wire_events import ResponseRequested, UserAudio
 
+log = structlog.get_logger(__name__)
+
 DEFAULT_VOICE = "marin"
 TRANSCRIPTION_MODEL = "gpt-4o-mini-transcribe"
 SETTLE_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S = 3.0
+_SETUP_EVENTS = ("session_update_", "tools_update_")
+"""What the plugin names the events by which a session is set up, when it begins or reconnects."""
 
 
 class TappedSession(openai.realtime.RealtimeSession):
@@ -36,6 +47,7 @@ class TappedSession(openai.realtime.RealtimeSession):
     ) -> None:
         super().__init__(model, turn_detection_disabled=turn_detection_disabled)
         self._taps = taps
+        tell_of_death(self._main_atask, partial(self._emit_error, recoverable=False))
         self._open = OpenWork(transcribes=self._opts.input_audio_transcription is not None)
         self.on("openai_server_event_received", self._on_server)
         self.on("openai_client_event_queued", self._on_client)
@@ -44,14 +56,30 @@ class TappedSession(openai.realtime.RealtimeSession):
         if self._open.responses:
             self.send_event(ResponseCancelEvent(type="response.cancel"))
         await self._open.wait_settled(SETTLE_TIMEOUT_S)
-        await super().aclose()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await super().aclose()
+        except Exception as error:
+            # What had ended the session is raised once more, although it was told as an event;
+            # the framework then leaves the rest of its own closing undone.
+            log.info("closing the provider's session failed", error_type=type(error).__name__)
 
     async def _run_ws(self, ws_conn: aiohttp.ClientWebSocketResponse) -> None:
         try:
             await super()._run_ws(ws_conn)
+        except (ValueError, TypeError) as error:
+            # The plugin would end the session over one frame that cannot be read.
+            raise APIConnectionError("the provider sent what is no event") from error
         finally:
             self._open.clear()
             self._taps.disconnected()
+
+    def _handle_error(self, event: RealtimeErrorEvent) -> None:
+        super()._handle_error(event)
+        if (event.error.event_id or "").startswith(_SETUP_EVENTS):
+            # The plugin goes on: with no instructions, no tools and nobody's voice.
+            problem = f"{event.error.param or 'session'}: {event.error.message}"
+            raise APIError(f"settings refused: {problem}", retryable=False)
 
     def _on_server(self, event: dict[str, Any]) -> None:
         if event.get("type") == "session.created":
@@ -80,16 +108,16 @@ class OpenWork:
     def see(self, event: dict[str, Any]) -> None:
         match event.get("type"):
             case "response.created":
-                self.responses.add(event["response"]["id"])
+                self.responses.add(_response_id(event))
             case "response.done":
-                self.responses.discard(event["response"]["id"])
+                self.responses.discard(_response_id(event))
             case (
                 "conversation.item.input_audio_transcription.completed"
                 | "conversation.item.input_audio_transcription.failed"
             ):
-                self._transcriptions.discard(event["item_id"])
+                self._transcriptions.discard(str(event.get("item_id")))
             case "input_audio_buffer.committed" if self._transcribes:
-                self._transcriptions.add(event["item_id"])
+                self._transcriptions.add(str(event.get("item_id")))
         self._update()
 
     def clear(self) -> None:
@@ -110,6 +138,10 @@ class OpenWork:
             self._settled.clear()
         else:
             self._settled.set()
+
+
+def _response_id(event: dict[str, Any]) -> str:
+    return str((event.get("response") or {}).get("id"))
 
 
 class TappedModel(openai.realtime.RealtimeModel):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from agent_actor.contract import ActorId, SessionId
 from agent_actor.journal import EventKind
-from agent_actor.journal_writer import JournalWriter
+from agent_actor.journal_writer import MAX_BUFFERED, JournalWriter
 from agent_actor.messages import (
     Allowance,
     Assignment,
@@ -28,6 +28,7 @@ from agent_actor.messages import (
 )
 from agent_actor.session import InterviewSession
 from agent_actor.settings import AgentSettings
+from agent_actor.spending import AskBudget
 from agent_actor.transport import LiveKitTransport
 from fleet.livekit_client import LiveKitClient
 from fleet.local.livekit import LiveKitAccess
@@ -68,6 +69,32 @@ class Ledger:
         return self.allowance
 
 
+class Events:
+    """What a session wrote into its journal, to look at and to wait on."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[EventKind, dict[str, Any]]] = []
+        self._changed = asyncio.Event()
+
+    def add(self, kind: EventKind, data: dict[str, Any]) -> None:
+        self._kept.append((kind, data))
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def seen(self, kind: EventKind, **match: Any) -> list[dict[str, Any]]:
+        return [
+            data
+            for seen, data in self._kept
+            if seen is kind and all(data.get(k) == v for k, v in match.items())
+        ]
+
+    async def until(self, true: Callable[[], object], deadline_s: float) -> None:
+        """Returns when ``true`` is, looked at after each entry. Raises TimeoutError."""
+        async with asyncio.timeout(deadline_s):
+            while not true():
+                await self._changed.wait()
+
+
 @dataclass
 class Run:
     """A session under way. ``result`` ends with it."""
@@ -80,7 +107,8 @@ class Run:
     ledger: Ledger
     joined: asyncio.Future[JoinReport]
     result: asyncio.Task[SessionResult]
-    events: list[tuple[EventKind, dict[str, Any]]]
+    events: Events
+    journal: Journal
 
     async def participate(
         self, script: Any, *, max_s: float = 120, seed: int = 1
@@ -101,30 +129,41 @@ class Run:
         try:
             async with asyncio.timeout(deadline_s):
                 result = await asyncio.shield(self.result)
-                await self.client.delete_room(self.room)
-                return result, await there
+                while not there.done():
+                    # More than once: who was just joining made a new room of it.
+                    await self.client.delete_room(self.room)
+                    await asyncio.wait([there], timeout=1)
+                return result, there.result()
         finally:
             there.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await there
 
+    async def agent_gone(self, within_s: float = 3.0) -> None:
+        """Returns when the server lists the agent no more. Raises TimeoutError."""
+        async with asyncio.timeout(within_s):
+            while any(p.is_agent for p in await self.client.list_participants(self.room)):
+                await asyncio.sleep(0.05)
+
+    async def until(
+        self, kind: EventKind, *, times: int = 1, within_s: float, **match: Any
+    ) -> None:
+        """Returns when that many such entries are in the journal. Raises TimeoutError."""
+        await self.events.until(lambda: len(self.seen(kind, **match)) >= times, within_s)
+
     def seen(self, kind: EventKind, **match: Any) -> list[dict[str, Any]]:
-        return [
-            data
-            for seen, data in self.events
-            if seen is kind and all(data.get(k) == v for k, v in match.items())
-        ]
+        return self.events.seen(kind, **match)
 
 
 class Journal(JournalWriter):
     """A real writer that also keeps what it was given, for assertions."""
 
-    def __init__(self, events: list[tuple[EventKind, dict[str, Any]]], *args: Any) -> None:
-        super().__init__(*args)
-        self._kept = events
+    def __init__(self, events: Events, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._events = events
 
     def record(self, kind: EventKind, **data: Any) -> None:
-        self._kept.append((kind, data))
+        self._events.add(kind, data)
         super().record(kind, **data)
 
 
@@ -164,9 +203,13 @@ async def running(
     token: str | None = None,
     url: str | None = None,
     limit_usd: float = 5.0,
+    ask_budget: AskBudget | None = None,
+    max_buffered: int = MAX_BUFFERED,
     **allowance: Any,
 ) -> AsyncIterator[Run]:
-    """A room with ``metadata`` and a session in it; both are gone afterwards."""
+    """A room with ``metadata`` and a session in it; both are gone afterwards. ``ask_budget``
+    stands where the ledger does otherwise.
+    """
     session_id = SessionId(f"s-{uuid.uuid4().hex[:10]}")
     room = f"interview-{session_id}"
     client = LiveKitClient(
@@ -174,8 +217,15 @@ async def running(
     )
     granted = allowance_for(session_id, limit_usd, **allowance)
     ledger = Ledger(granted)
-    events: list[tuple[EventKind, dict[str, Any]]] = []
-    journal = Journal(events, settings.redis_url, settings.redis_namespace, session_id, 1).start()
+    events = Events()
+    journal = Journal(
+        events,
+        settings.redis_url,
+        settings.redis_namespace,
+        session_id,
+        1,
+        max_buffered=max_buffered,
+    ).start()
     joined: asyncio.Future[JoinReport] = asyncio.get_running_loop().create_future()
     try:
         async with http_context.open():
@@ -199,14 +249,23 @@ async def running(
                     connect_timeout_s=settings.room_connect_timeout_s,
                 ),
                 journal=journal,
-                ask_budget=ledger.ask,
+                ask_budget=ask_budget or ledger.ask,
                 on_joined=joined.set_result,
                 actor_id=ActorId("test"),
             )
             result = asyncio.create_task(session.run())
             try:
                 yield Run(
-                    session, session_id, room, client, livekit, ledger, joined, result, events
+                    session,
+                    session_id,
+                    room,
+                    client,
+                    livekit,
+                    ledger,
+                    joined,
+                    result,
+                    events,
+                    journal,
                 )
             finally:
                 result.cancel()
@@ -244,5 +303,40 @@ async def clear_faults(simulator: Simulator) -> None:
     async with (
         aiohttp.ClientSession() as http,
         http.delete(f"{simulator.control_url}/faults") as answer,
+    ):
+        answer.raise_for_status()
+
+
+@asynccontextmanager
+async def leaving_nothing(*simulators: Simulator, within_s: float = 5.0) -> AsyncIterator[None]:
+    """Asserts that no task of the block is left, and no connection at the simulators."""
+    before = asyncio.all_tasks()
+    yield
+    try:
+        async with asyncio.timeout(within_s):
+            for simulator in simulators:
+                while await live_sessions(simulator):
+                    await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError("a connection is left at a simulator") from None
+    if left := asyncio.all_tasks() - before - {asyncio.current_task()}:
+        _, left = await asyncio.wait(left, timeout=within_s)
+    assert not left, f"tasks left over: {left}"
+
+
+async def live_sessions(simulator: Simulator) -> list[dict[str, Any]]:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(f"{simulator.control_url}/sessions") as answer,
+    ):
+        answer.raise_for_status()
+        return list((await answer.json())["sessions"])
+
+
+async def set_script(simulator: Simulator, match: str, **changes: Any) -> None:
+    """How the simulator's interviewer behaves where the instructions contain ``match``."""
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{simulator.control_url}/scripts", json={"match": match, **changes}) as answer,
     ):
         answer.raise_for_status()
