@@ -166,9 +166,9 @@ class Dispatcher:
         except SessionNotFound:
             record = await self._parts.records.get(session_id)
             if not record.is_gone:
-                # Not assigned yet: without its record it never will be.
+                # Not begun yet: now that its record is gone it never will be.
                 await self._parts.records.end(session_id, reason)
-                await self._parts.roster.release(known)
+                await self._endings.run(known, self._giving_back(known, record.room))
 
     # Steps
 
@@ -310,6 +310,14 @@ class Dispatcher:
             )
         except (SessionNotFound, StateConflict):
             log.info("record_ended_by_others", session_id=dispatch.session_id)
+
+    def _giving_back(self, session_id: SessionId, room: str) -> list[EndStep]:
+        parts = self._parts
+        return [
+            EndStep(name="room", work=lambda: parts.rooms.delete_room(room)),
+            EndStep(name="budget", work=lambda: parts.budget.close(session_id)),
+            EndStep(name="permit", work=lambda: parts.roster.release(session_id)),
+        ]
 
     def _unclaiming(self, dispatch: _Dispatch, error: Exception) -> EndStep:
         key = dispatch.request.idempotency_key

@@ -15,6 +15,9 @@ from fleet.errors import FleetDraining, FleetError, SessionNotFound
 from fleet.owned_tasks import OwnedTasks
 from fleet.parts import StartRequest
 from fleet.session_run import RunLimits, RunParts, RunView, SessionRun
+from fleet.stopping import first_of
+
+ADOPT_DEADLINE_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +77,8 @@ class Supervisor:
         to end at once → kill what is left → pay what is owed. Returns when it is over.
         """
         self.drain(True)
+        # Just restarted, it does not know its sessions yet.
+        await first_of(self._adopted, timeout_s=ADOPT_DEADLINE_S)
         self.stop_all(EndReason.DRAINED, StopMode.GOODBYE if goodbye_s else StopMode.NOW)
         if goodbye_s and not await self.idle(goodbye_s):
             self.stop_all(EndReason.DRAINED, StopMode.NOW)
@@ -97,12 +102,14 @@ class Supervisor:
             run = self._begin(SessionRun(request, self._parts, self._limits))
         return await asyncio.shield(run.first_join)
 
-    def stop(self, session_id: SessionId, reason: EndReason, mode: StopMode) -> None:
-        """Returns at once; ``wait_over`` tells when it has worked. Raises SessionNotFound."""
+    async def stop(self, session_id: SessionId, reason: EndReason, mode: StopMode) -> None:
+        """Does not wait for it; ``wait_over`` tells when it has worked. Raises SessionNotFound."""
+        await self._adopted.wait()
         self._run(session_id).stop(reason, mode)
 
     async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool:
         """Whether the session is over and cleared up. One that is not under way is."""
+        await self._adopted.wait()
         run = self._runs.get(session_id)
         if run is None:
             return True

@@ -53,7 +53,7 @@ class SupervisorActor:
         return await (await self._ready()).start(request)
 
     async def stop(self, session_id: SessionId, reason: EndReason, mode: StopMode) -> None:
-        (await self._ready()).stop(session_id, reason, mode)
+        await (await self._ready()).stop(session_id, reason, mode)
 
     async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool:
         return await (await self._ready()).wait_over(session_id, timeout_s)

@@ -459,9 +459,7 @@ class TestRestarts:
     async def test_a_restarted_supervisor_stops_a_session_it_did_not_start(
         self, fleet: Fleet
     ) -> None:
-        given = await fleet.dispatch()
-        _restart(SUPERVISOR, fleet.settings)
-        await until(lambda: _supervises(fleet, given.record.session_id))
+        given = await _under_a_new_supervisor(fleet)
         await fleet.dispatcher.stop(given.record.session_id, mode=StopMode.NOW)
         record = await fleet.gone(given.record.session_id)
         assert record.end_reason is EndReason.OPERATOR
@@ -469,9 +467,7 @@ class TestRestarts:
         assert await fleet.permits() == 0
 
     async def test_a_restarted_supervisor_notices_a_death(self, fleet: Fleet) -> None:
-        given = await fleet.dispatch()
-        _restart(SUPERVISOR, fleet.settings)
-        await until(lambda: _supervises(fleet, given.record.session_id))
+        given = await _under_a_new_supervisor(fleet)
         os.kill(await fleet.pid_of(given.record), signal.SIGKILL)
         record = await fleet.gone(given.record.session_id)
         assert record.end_reason is EndReason.ACTOR_LOST
@@ -483,12 +479,21 @@ def _restart(name: str, settings: FleetSettings) -> None:
     ray.kill(ray_calls.find(name, settings.ray_namespace), no_restart=False)
 
 
-async def _supervises(fleet: Fleet, session_id: str) -> bool:
-    try:
+async def _under_a_new_supervisor(fleet: Fleet) -> Dispatched:
+    """A session under way whose supervisor was restarted since it joined."""
+    before = await fleet.dispatch("short")
+    await fleet.gone(before.record.session_id)
+    given = await fleet.dispatch()
+    assert (await fleet.plane.supervisor.snapshot()).ended_total
+    _restart(SUPERVISOR, fleet.settings)
+
+    async def new_one_has_it() -> bool:
         snapshot = await fleet.plane.supervisor.snapshot()
-    except Exception:  # it is on its way up again
-        return False
-    return session_id in {s.session_id for s in snapshot.sessions}
+        has = {s.session_id for s in snapshot.sessions}
+        return not snapshot.ended_total and given.record.session_id in has
+
+    await until(new_one_has_it)
+    return given
 
 
 class TestOwnPlane:

@@ -359,7 +359,7 @@ class TestRetry:
 class TestStop:
     async def test_a_goodbye(self, world):
         actor = await world.live()
-        world.supervisor.stop(A, EndReason.OPERATOR, StopMode.GOODBYE)
+        await world.supervisor.stop(A, EndReason.OPERATOR, StopMode.GOODBYE)
         record = await world.over()
         assert record.end_reason is EndReason.OPERATOR
         assert [o.mode for o in actor.orders] == [StopMode.GOODBYE]
@@ -369,7 +369,7 @@ class TestStop:
         actor = await world.live()
         actor.obeys = {"goodbye": False, "now": False}
         world.asked.clear()
-        world.supervisor.stop(A, EndReason.BUDGET_EXCEEDED, StopMode.GOODBYE)
+        await world.supervisor.stop(A, EndReason.BUDGET_EXCEEDED, StopMode.GOODBYE)
         record = await world.over()
         assert [o.mode for o in actor.orders] == [StopMode.GOODBYE, StopMode.NOW]
         assert (record.end_reason, record.error_code) == (EndReason.BUDGET_EXCEEDED, None)
@@ -382,15 +382,15 @@ class TestStop:
         await world.supervisor.open()
         actor = await world.live()
         actor.obeys = {"goodbye": False, "now": True}
-        world.supervisor.stop(A, EndReason.OPERATOR, StopMode.GOODBYE)
-        world.supervisor.stop(A, EndReason.DRAINED, StopMode.NOW)
+        await world.supervisor.stop(A, EndReason.OPERATOR, StopMode.GOODBYE)
+        await world.supervisor.stop(A, EndReason.DRAINED, StopMode.NOW)
         record = await world.over()
         assert record.end_reason is EndReason.OPERATOR  # the first reason stays
         await world.supervisor.aclose()
 
     async def test_before_the_agent_has_joined(self, world):
         task, _actor = await world.starting(await world.prepared())
-        world.supervisor.stop(A, EndReason.OPERATOR, StopMode.GOODBYE)
+        await world.supervisor.stop(A, EndReason.OPERATOR, StopMode.GOODBYE)
         with pytest.raises(DispatchFailed) as caught:
             await task
         assert caught.value.cause_code == "operator"
@@ -403,7 +403,7 @@ class TestStop:
         first.end.set_exception(ActorLost("a-1"))
         while "reassign" not in world.asked:
             await asyncio.sleep(0)
-        world.supervisor.stop(A, EndReason.OPERATOR, StopMode.NOW)
+        await world.supervisor.stop(A, EndReason.OPERATOR, StopMode.NOW)
         with pytest.raises(DispatchFailed):
             await task
         assert world.roster.held == {}
@@ -422,7 +422,7 @@ class TestStop:
 
     async def test_an_unknown_session(self, world):
         with pytest.raises(SessionNotFound):
-            world.supervisor.stop(SessionId("s-none"), EndReason.OPERATOR, StopMode.NOW)
+            await world.supervisor.stop(SessionId("s-none"), EndReason.OPERATOR, StopMode.NOW)
         assert await world.supervisor.wait_over(SessionId("s-none"), 0)
 
     async def test_closing_ends_every_session(self, world):
@@ -478,6 +478,15 @@ class TestAdoption:
     async def test_it_knows_whose_actor_is_whose(self, world):
         await world.supervisor.open()
         assert await world.supervisor.assignments() == {A: "a-9"}
+
+    async def test_questions_wait_until_it_knows_its_sessions(self, world):
+        stop = world.supervisor.stop(A, EndReason.OPERATOR, StopMode.NOW)
+        asking = [asyncio.create_task(stop), asyncio.create_task(world.supervisor.wait_over(A, 0))]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in asking)
+        await world.supervisor.open()
+        assert await asyncio.gather(*asking) == [None, False]
+        assert (await world.over()).end_reason is EndReason.OPERATOR
 
     async def test_a_dead_actor_ends_its_session(self, world):
         world.actors.lost_on_ping.add(ActorId("a-9"))
