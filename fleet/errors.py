@@ -96,10 +96,11 @@ class SessionExists(FleetError):
 
 
 class IdempotencyConflict(FleetError):
-    """Status 422 as draft-ietf-httpapi-idempotency-key-header has it."""
+    """The key is known with another body. 409 and not the header draft's 422: that is what a body
+    gets that is wrong by itself."""
 
     code = "idempotency_conflict"
-    http_status = 422
+    http_status = 409
 
     def __init__(self, session_id: str) -> None:
         super().__init__(

@@ -24,7 +24,6 @@ from agent_actor.contract import AgentError, ContractInvalid, ContractTooLarge, 
 from fleet.errors import (
     DispatchFailed,
     FleetError,
-    IdempotencyConflict,
     Unauthorized,
     WebhookRejected,
 )
@@ -255,8 +254,6 @@ def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _status_of(error: FleetError) -> int:
-    if isinstance(error, IdempotencyConflict):
-        return 409
     if isinstance(error, DispatchFailed):
         return _CAUSE_STATUS.get(error.cause_code, error.http_status)
     return error.http_status

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from fleet import errors
+from fleet.budget.ledger import BudgetFenced
+from fleet.cli.client import ApiProblem
 from fleet.errors import FleetError
 from fleet.local import errors as local_errors
 
@@ -39,6 +41,8 @@ EXAMPLES: list[FleetError] = [
     errors.LiveKitUnavailable("create_room", "TimeoutError"),
     errors.LiveKitRefused("create_room", "invalid_argument (400)"),
     errors.RoomNotFound("update_metadata", "not_found (404)"),
+    BudgetFenced(7),
+    ApiProblem("HTTP 404: no such session", 404),
     local_errors.LocalPartError("why"),
     local_errors.ToolUnavailable("why"),
     local_errors.RunDirError("why"),

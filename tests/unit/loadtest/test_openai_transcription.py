@@ -16,7 +16,8 @@ def test_token_models_bill_audio_prompt_and_text() -> None:
     assert job.usage["input_token_details"] == {"text_tokens": 5, "audio_tokens": 25}
     assert job.usage["input_tokens"] == 30
     assert job.usage["total_tokens"] == 30 + job.usage["output_tokens"]
-    assert job.pico_usd == 30 * 1_250_000 + job.usage["output_tokens"] * 5_000_000
+    said = job.usage["output_tokens"] * 5_000_000
+    assert job.pico_usd == 5 * 1_250_000 + 25 * 3_000_000 + said
 
 
 def test_whisper_bills_the_time() -> None:
@@ -36,4 +37,4 @@ def test_silence_has_no_words_and_costs_all_the_same() -> None:
     silent = Turn(duration_ms=1000, voiced_ms=0)
     job = Transcription.of(silent, settings={"model": "gpt-4o-transcribe"}, choice=0)
     assert (job.text, job.deltas) == ("", ())
-    assert job.pico_usd == 10 * 2_500_000
+    assert job.pico_usd == 10 * 6_000_000
