@@ -317,8 +317,9 @@ class InterviewSession:
     def _new_agent_session(self, provider: ProviderModel) -> AgentSession[None]:
         session: AgentSession[None] = AgentSession(
             llm=provider.model,
-            # The provider detects turns; the bundled VAD would cost CPU and second-guess it.
+            # The provider detects turns; a VAD or detector here would second-guess it.
             vad=None,
+            turn_handling={"turn_detection": "realtime_llm"},
             # No "user away" state: a participant may think for as long as the protocol allows.
             user_away_timeout=None,
             # Browsers cancel echo themselves, and the warm-up swallows early speech.

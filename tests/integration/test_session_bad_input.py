@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from agent_actor.messages import (
     StopOrder,
     UsageReport,
 )
+from agent_actor.settings import AgentSettings
 from fleet.livekit_client import LiveKitClient
 from fleet.local.livekit import LiveKitAccess
 from fleet.local.simulators import Simulator
@@ -54,8 +55,9 @@ class Parts:
     redis_url: str
     simulators: dict[str, Simulator]
 
-    def settings(self, **changes: Any) -> Any:
-        return settings_for(self.redis_url, *self.simulators.values(), **changes)
+    def settings(self, **changes: Any) -> AgentSettings:
+        redis_url = changes.pop("redis_url", self.redis_url)
+        return settings_for(redis_url, *self.simulators.values(), **changes)
 
 
 @pytest.fixture
@@ -396,16 +398,17 @@ async def test_provider_that_cannot_start_fails_the_session(real: Parts, row: St
         await set_fault(
             real.simulators[row.provider], row.fault, count=None, params=row.params or {}
         )
-    settings = real.settings(provider_connect_timeout_s=2.0, **(row.settings or {}))
+    patience = {"provider_connect_timeout_s": 2.0} if row.retryable else {}
+    settings = real.settings(**patience, **(row.settings or {}))
     metadata = json.dumps(contract(row.provider, **(row.changes or {})))
     async with running(real.livekit, settings, metadata) as run:
-        result = await ended(run, within_s=8)
+        result = await ended(run, within_s=12)
     assert result.end_reason is EndReason.PROVIDER_FAILED
     assert result.error_code == row.code, result.error
     assert result.retryable is row.retryable
     assert row.says in (result.error or "")
     # A refusal is final at once; only what may pass is waited for.
-    assert result.duration_s < (5.0 if row.retryable else 2.0)
+    assert result.duration_s < (8.0 if row.retryable else 4.0)
     assert result.usage is None or result.usage.spent_pico_usd == 0
 
 
@@ -455,7 +458,7 @@ class Interviews:
         name: str,
         *,
         script: Any = BRIEF,
-        act: Callable[[Run], Awaitable[None]] | None = None,
+        act: Callable[[Run], Coroutine[Any, Any, None]] | None = None,
         settings: dict[str, Any] | None = None,
         changes: dict[str, Any] | None = None,
         deadline_s: float = DONE_S,
@@ -494,7 +497,7 @@ async def test_dropped_and_garbled_connections_are_taken_up_again(interviews: In
         assert got.ending == (EndReason.COMPLETED, None), (name, got.result.error)
         assert got.run.seen(EventKind.PROVIDER, change="disconnected"), name
         assert got.run.seen(EventKind.PROVIDER, change="reconnected"), name
-        assert got.heard.tally.answers >= 1, name
+        assert got.run.seen(EventKind.TURN, speaker="participant"), name
         assert got.spent_pico >= got.billed_pico > 0, name
 
     async with asyncio.TaskGroup() as group:
@@ -629,23 +632,24 @@ async def test_who_comes_and_goes_decides_how_it_ends(interviews: Interviews) ->
         got = await interviews.hold(
             provider,
             f"leaves-{provider}",
-            script={**BRIEF, "departures": [{"at_s": 4.0}]},
+            script={**QUIET, "departures": [{"at_s": 2.5}]},
             changes={"reconnect_grace_seconds": 2},
         )
         assert got.ending == (EndReason.PARTICIPANT_LEFT, None)
         assert got.run.seen(EventKind.PARTICIPANT, change="left")
-        assert got.spent_pico == got.billed_pico > 0
+        assert got.spent_pico == got.billed_pico
 
     async def returns(provider: str) -> None:
         got = await interviews.hold(
             provider,
             f"returns-{provider}",
-            script={**BRIEF, "departures": [{"at_s": 4.0, "away_s": 2.0}]},
+            script={**BRIEF, "departures": [{"at_s": 2.0, "away_s": 2.0}]},
         )
         assert got.ending == (EndReason.COMPLETED, None)
         changes = [entry["change"] for entry in got.run.seen(EventKind.PARTICIPANT)]
         assert changes[:3] in (["joined", "left", "returned"], ["present", "left", "returned"])
-        assert got.heard.tally.answers >= 1
+        back_s = got.heard.tally.joined_s[1]
+        assert any(spurt.began_s > back_s for spurt in got.heard.tally.spurts)
         assert got.spent_pico == got.billed_pico
 
     async def deleted() -> None:
