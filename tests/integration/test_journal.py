@@ -17,7 +17,7 @@ from agent_actor.journal_writer import JournalWriter
 from agent_actor.redis_client import open_redis
 from fleet.errors import CursorInvalid, JournalUnavailable
 from fleet.journal import Journal, JournalEntry
-from fleet.local.redis import RedisServer
+from fleet.local.redis import Fsync, RedisServer
 from fleet.local.run_dir import RunDir
 
 SID = SessionId("s-1")
@@ -155,7 +155,7 @@ async def test_journals_expire(redis_server: str) -> None:
 
 
 async def test_an_outage_shorter_than_the_buffer_loses_nothing(run: RunDir) -> None:
-    server = RedisServer(run)
+    server = RedisServer(run, fsync=Fsync.ALWAYS)  # what it confirmed, a kill must not take
     await server.start()
     journal = Journal(open_redis(server.url), "t")
     writer = JournalWriter(server.url, "t", SID, 1).start()
@@ -176,7 +176,7 @@ async def test_an_outage_shorter_than_the_buffer_loses_nothing(run: RunDir) -> N
 
 
 async def test_a_longer_outage_drops_the_oldest_and_says_how_many(run: RunDir) -> None:
-    server = RedisServer(run)
+    server = RedisServer(run, fsync=Fsync.ALWAYS)
     await server.start()
     journal = Journal(open_redis(server.url), "t")
     writer = JournalWriter(server.url, "t", SID, 1, max_buffered=10).start()
@@ -199,7 +199,7 @@ async def test_a_longer_outage_drops_the_oldest_and_says_how_many(run: RunDir) -
 async def test_recording_is_quick_and_closing_keeps_its_deadline_without_redis(
     run: RunDir,
 ) -> None:
-    server = RedisServer(run)
+    server = RedisServer(run, fsync=Fsync.ALWAYS)
     await server.start()
     await server.aclose()
     writer = JournalWriter(server.url, "t", SID, 1).start()
@@ -401,7 +401,7 @@ async def test_what_is_erased_stays_erased(
 
 
 async def test_no_redis_is_said_at_once(run: RunDir) -> None:
-    server = RedisServer(run)
+    server = RedisServer(run, fsync=Fsync.ALWAYS)
     await server.start()
     await server.aclose()
     journal = Journal(open_redis(server.url), "t")

@@ -23,7 +23,7 @@ from fleet.errors import (
     SessionNotFound,
     StateConflict,
 )
-from fleet.local.redis import RedisServer
+from fleet.local.redis import Fsync, RedisServer
 from fleet.local.run_dir import RunDir
 from fleet.records import LIFE, Step, may_move
 from fleet.registry import Registry, SessionRecord, new_session_id
@@ -475,7 +475,7 @@ async def _fill(redis_url: str, sessions: int) -> None:
 
 
 async def test_no_redis_is_said_at_once(run: RunDir) -> None:
-    server = RedisServer(run)
+    server = RedisServer(run, fsync=Fsync.ALWAYS)
     await server.start()
     registry = Registry(open_redis(server.url), "t")
     await registry.create(a_record())
