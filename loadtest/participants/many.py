@@ -27,6 +27,8 @@ Lines = asyncio.Queue[str | None]
 """Lines of input; None: no more will come."""
 
 TEXTS = ("id", "url", "token")
+USUAL_SAMPLE_RATE = 48_000
+"""A browser's, and an order's if it says nothing else."""
 OPTIONAL = ("seed", "max_s", "uplink", "sample_rate", "agent_identity", "t0_epoch_s")
 NUMBERS = ("seed", "max_s", "sample_rate", "t0_epoch_s")
 
@@ -46,7 +48,7 @@ class Crowd:
         """Take orders until the lines end; return when the last participant has left. A `ready`
         line comes first, when the next order would join without delay.
         """
-        await self._voices_at(SAMPLE_RATES[0])
+        await self._voices_at(USUAL_SAMPLE_RATE)
         self._write({"event": "ready"})
         async with asyncio.TaskGroup() as tasks:
             while (line := await lines.get()) is not None:
