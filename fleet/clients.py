@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from agent_actor.contract import ActorId, EndReason, SessionId, StudyId
@@ -68,6 +69,10 @@ class RaySupervisorClient:
     async def stop(self, session_id: SessionId, reason: EndReason, mode: StopMode) -> None:
         await self._call("stop", session_id, reason, mode)
 
+    async def restrain(self, allowances: Sequence[Allowance], *, stop: bool) -> int:
+        told: int = await self._call("restrain", allowances, stop)
+        return told
+
     async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool:
         deadline_s = timeout_s + CALL_DEADLINE_S
         over: bool = await self._actor.call(
@@ -108,6 +113,14 @@ class RayBudgetClient:
     async def close(self, session_id: SessionId) -> int | None:
         cost = await self._call("close", session_id)
         return None if cost is None else int(cost.spent_micro_usd)
+
+    async def set_limit(self, session_id: SessionId, micro_usd: int) -> Allowance | None:
+        allowance: Allowance | None = await self._call("set_limit", session_id, micro_usd)
+        return allowance
+
+    async def set_study_limit(self, study_id: str, micro_usd: int | None) -> list[Allowance]:
+        allowances: list[Allowance] = await self._call("set_study_limit", study_id, micro_usd)
+        return allowances
 
     async def _call(self, method: str, *args: Any) -> Any:
         try:

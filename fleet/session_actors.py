@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from agent_actor.contract import ActorId, SessionId
-from agent_actor.messages import Assignment, JoinReport, SessionResult, StopOrder
+from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResult, StopOrder
 from fleet import ray_calls
 from fleet.crew import actor_name
 from fleet.ray_calls import RemoteActor
 
 STOP_DEADLINE_S = 5.0
+RESTRAIN_DEADLINE_S = 2.0
+"""A session that does not answer learns of its allowance with its next report."""
 PING_DEADLINE_S = 5.0
 
 
@@ -26,6 +28,9 @@ class SessionActors(Protocol):
         """Call after ``run``. Raises NoAnswer, or the AgentError that kept the agent out."""
 
     async def stop(self, actor_id: ActorId, order: StopOrder) -> None: ...
+
+    async def restrain(self, actor_id: ActorId, allowance: Allowance) -> None:
+        """Hand it a new allowance out of turn."""
 
     async def ping(self, actor_id: ActorId) -> None:
         """Raises ActorLost, or NoAnswer (it may be busy)."""
@@ -61,6 +66,10 @@ class RaySessionActors:
     async def stop(self, actor_id: ActorId, order: StopOrder) -> None:
         ref = self._handle(actor_id).stop.remote(order)
         await ray_calls.answer(ref, part=actor_name(actor_id), deadline_s=STOP_DEADLINE_S)
+
+    async def restrain(self, actor_id: ActorId, allowance: Allowance) -> None:
+        ref = self._handle(actor_id).restrain.remote(allowance)
+        await ray_calls.answer(ref, part=actor_name(actor_id), deadline_s=RESTRAIN_DEADLINE_S)
 
     async def ping(self, actor_id: ActorId) -> None:
         ref = self._handle(actor_id).ping.remote()

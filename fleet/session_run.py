@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState
 from agent_actor.messages import (
+    Allowance,
     Assignment,
     JoinReport,
     SessionResult,
@@ -131,6 +132,20 @@ class SessionRun:
     def stop(self, reason: EndReason, mode: StopMode) -> None:
         """Ask it to end. Asking again changes nothing, except that NOW hurries."""
         self._switch.throw(reason, mode)
+
+    async def restrain(self, allowance: Allowance) -> bool:
+        """Whether the session has taken the new allowance. One that no actor has yet begins
+        with it."""
+        if self.request.allowance is not None:
+            self.request = replace(self.request, allowance=allowance)
+        if self._actor_id is None:
+            return False
+        try:
+            await self._parts.actors.restrain(self._actor_id, allowance)
+        except FleetError as error:
+            log.info("allowance_not_delivered", session_id=allowance.session_id, error=str(error))
+            return False
+        return True
 
     def view(self) -> RunView:
         return RunView(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from agent_actor.contract import ActorId, EndReason, SessionId
-from agent_actor.messages import JoinReport, StopMode
+from agent_actor.messages import Allowance, JoinReport, StopMode
 from fleet.adoption import request_of
 from fleet.errors import FleetDraining, FleetError, SessionNotFound
 from fleet.owned_tasks import OwnedTasks
@@ -119,6 +120,17 @@ class Supervisor:
         except TimeoutError:
             return False
         return True
+
+    async def restrain(self, allowances: Sequence[Allowance], *, stop: bool) -> int:
+        """Hand sessions new allowances at once; ``stop`` ends them at once, out of money. How
+        many took theirs: one that did not hears it with its next report.
+        """
+        await self._adopted.wait()
+        runs = [(self._runs[a.session_id], a) for a in allowances if a.session_id in self._runs]
+        if stop:
+            for run, _ in runs:
+                run.stop(EndReason.BUDGET_EXCEEDED, StopMode.NOW)
+        return sum(await asyncio.gather(*(run.restrain(a) for run, a in runs)))
 
     def stop_all(self, reason: EndReason, mode: StopMode) -> int:
         """How many were told."""

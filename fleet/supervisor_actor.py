@@ -5,10 +5,11 @@ takes over the sessions that it finds in the registry.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agent_actor.contract import ActorId, EndReason, SessionId
-from agent_actor.messages import JoinReport, StopMode
+from agent_actor.messages import Allowance, JoinReport, StopMode
 from fleet import ray_calls
 from fleet.clients import RayBudgetClient, RayRosterClient
 from fleet.endings import Endings
@@ -54,6 +55,9 @@ class SupervisorActor:
 
     async def stop(self, session_id: SessionId, reason: EndReason, mode: StopMode) -> None:
         await (await self._ready()).stop(session_id, reason, mode)
+
+    async def restrain(self, allowances: Sequence[Allowance], stop: bool) -> int:
+        return await (await self._ready()).restrain(allowances, stop=stop)
 
     async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool:
         return await (await self._ready()).wait_over(session_id, timeout_s)

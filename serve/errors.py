@@ -7,6 +7,7 @@ they are; serve/problems.py turns all of them into problem documents.
     ├── KeyMissing           401  no bearer key
     ├── KeyWrong             401  a bearer key that is not one of ours
     ├── StudyNotFound        404
+    ├── SessionOver          409  a limit for a session that has ended
     ├── BodyTooSlow          408
     ├── BodyTooLarge         413  refused before it is parsed
     ├── MediaTypeWrong       415
@@ -79,6 +80,11 @@ class KeyWrong(ServeError):
 class StudyNotFound(ServeError):
     code = "study_not_found"
     http_status = 404
+
+
+class SessionOver(ServeError):
+    code = "session_over"
+    http_status = 409
 
 
 class BodyTooSlow(ServeError):

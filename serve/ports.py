@@ -14,6 +14,7 @@ from typing import Protocol
 from agent_actor.contract import EndReason, Provider, SessionConfig, SessionState
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.journal import JournalEntry, LiveState, Turn
+from fleet.limits import LimitChange
 from fleet.livekit_client import WebhookEvent
 from fleet.records import Page, SessionRecord
 
@@ -110,6 +111,11 @@ class Money(Protocol):
     async def study_cost(self, study_id: str) -> StudyCost | None: ...
 
     async def totals(self) -> BudgetTotals: ...
+
+    async def set_limit(self, session_id: str, micro_usd: int) -> LimitChange | None:
+        """None: no account."""
+
+    async def set_study_limit(self, study_id: str, micro_usd: int | None) -> LimitChange: ...
 
 
 @dataclass(frozen=True, kw_only=True)

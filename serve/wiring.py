@@ -16,6 +16,7 @@ from fleet.dispatch_plan import ROOM_PREFIX, DispatchRequest
 from fleet.dispatcher import Dispatcher, StopMode
 from fleet.errors import BudgetUnavailable, ControlPlaneUnavailable, FleetError
 from fleet.journal import Journal
+from fleet.limits import LimitChange, LimitChanger
 from fleet.livekit_client import LiveKitClient
 from fleet.ray_calls import RemoteActor
 from fleet.registry import Registry
@@ -71,8 +72,15 @@ class RealStarter:
 class RealMoney:
     """The budget actor's answers about money. Raises BudgetUnavailable."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, plane: ControlPlane) -> None:
         self._actor = RemoteActor(BUDGET, namespace)
+        self._limits = LimitChanger(plane.budget, plane.supervisor)
+
+    async def set_limit(self, session_id: str, micro_usd: int) -> LimitChange | None:
+        return await self._limits.of_session(session_id, micro_usd)
+
+    async def set_study_limit(self, study_id: str, micro_usd: int | None) -> LimitChange:
+        return await self._limits.of_study(study_id, micro_usd)
 
     async def cost(self, session_id: str) -> SessionCost | None:
         cost: SessionCost | None = await self._call("cost", session_id)
@@ -160,7 +168,7 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
         starter=RealStarter(dispatcher, plane, registry),
         sessions=registry,
         journal=journal,
-        money=RealMoney(settings.ray_namespace),
+        money=RealMoney(settings.ray_namespace, plane),
         roster=roster,
         webhooks=livekit,
         checks={

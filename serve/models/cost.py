@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import ConfigDict
 
 from fleet.budget.costs import BudgetTotals, MinuteCost, SessionCost, StudyCost
+from fleet.limits import LimitChange
 from fleet.records import SessionRecord
 from serve.models.base import View, money, rfc3339, usd
 
@@ -154,4 +155,50 @@ class TotalsView(View):
     def of(cls, totals: BudgetTotals) -> Self:
         return cls(
             **money(totals.spent_micro_usd, totals.estimate_micro_usd, totals.limit_micro_usd)
+        )
+
+
+class SessionLimitView(View):
+    """``allowance`` is how far it may go before it must ask again; ``told``: the session has
+    taken it. If not, it does with its next report, within about a second.
+    """
+
+    session_id: str
+    limit_micro_usd: int
+    limit_usd: str
+    allowance_micro_usd: int
+    verdict: str
+    """go_on, wrap_up or end."""
+    told: bool
+
+    @classmethod
+    def of(cls, change: LimitChange) -> Self:
+        (allowance,) = change.allowances
+        return cls(
+            session_id=allowance.session_id,
+            limit_micro_usd=allowance.limit_micro_usd,
+            limit_usd=usd(allowance.limit_micro_usd),
+            allowance_micro_usd=allowance.up_to_micro_usd,
+            verdict=allowance.verdict,
+            told=change.told == 1,
+        )
+
+
+class StudyLimitView(View):
+    """``sessions`` have an open account; ``told`` of them have taken their new allowance."""
+
+    study_id: str
+    limit_micro_usd: int | None
+    limit_usd: str | None
+    sessions: int
+    told: int
+
+    @classmethod
+    def of(cls, study_id: str, micro_usd: int | None, change: LimitChange) -> Self:
+        return cls(
+            study_id=study_id,
+            limit_micro_usd=micro_usd,
+            limit_usd=None if micro_usd is None else usd(micro_usd),
+            sessions=len(change.allowances),
+            told=change.told,
         )

@@ -14,6 +14,7 @@ import ray
 from agent_actor.contract import EndReason, Provider
 from agent_actor.errors import ActorBusy, AgentError, RoomTokenRejected, RoomUnreachable
 from agent_actor.messages import (
+    Allowance,
     Assignment,
     JoinReport,
     SessionResult,
@@ -21,6 +22,7 @@ from agent_actor.messages import (
     StopOrder,
     TokenCounts,
     UsageReport,
+    Verdict,
     WarmReport,
 )
 
@@ -53,6 +55,10 @@ class ScriptedActor:
 
     async def stop(self, order: StopOrder) -> None:
         self._stops.put_nowait(order)
+
+    async def restrain(self, allowance: Allowance) -> None:
+        if allowance.verdict is Verdict.END:
+            self._stops.put_nowait(StopOrder(reason=EndReason.BUDGET_EXCEEDED))
 
     async def run(self, assignment: Assignment, budget: Any) -> SessionResult:
         if self._assignment is not None:

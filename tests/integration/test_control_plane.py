@@ -45,6 +45,7 @@ from fleet.errors import (
     RegistryUnavailable,
     SessionNotFound,
 )
+from fleet.limits import LimitChanger
 from fleet.livekit_client import LiveKitClient
 from fleet.local.livekit import LiveKitAccess
 from fleet.local.ray_cluster import RayCluster
@@ -85,8 +86,8 @@ def settings_for(redis_url: str, livekit: LiveKitAccess, **changes: Any) -> Flee
     return load_settings(**values)
 
 
-def request(**changes: Any) -> DispatchRequest:
-    body = contract(participant_identity="p-1", study_id="study-7")
+def request(*, study_id: str = "study-7", **changes: Any) -> DispatchRequest:
+    body = contract(participant_identity="p-1", study_id=study_id)
     return DispatchRequest(config=parse_strict(body), **changes)
 
 
@@ -267,6 +268,34 @@ class TestOneSession:
 
         await until(joined)
         await fleet.end(given.record.session_id)
+
+    async def test_a_lowered_limit_acts_at_once(self, fleet: Fleet) -> None:
+        lowered, stopped = await fleet.dispatch(), await fleet.dispatch()
+        changer = LimitChanger(fleet.plane.budget, fleet.plane.supervisor)
+
+        async def has_reported() -> bool:
+            return (await fleet.cost(lowered.record.session_id)).spent_micro_usd > 0
+
+        await until(has_reported)
+        # A scripted actor reports once: only what is handed to it can end it.
+        for session, micro in ((lowered, 1), (stopped, 0)):
+            change = await changer.of_session(session.record.session_id, micro)
+            assert change is not None
+            assert change.told == 1
+            record = await fleet.gone(session.record.session_id, within_s=5.0)
+            assert record.end_reason is EndReason.BUDGET_EXCEEDED
+            await fleet.assert_given_back(record)
+
+    async def test_a_study_stopped_ends_all_its_sessions(self, fleet: Fleet) -> None:
+        both = [await fleet.dispatch(study_id="stopped") for _ in range(2)]
+        other = await fleet.dispatch(study_id="goes-on")
+        changer = LimitChanger(fleet.plane.budget, fleet.plane.supervisor)
+        assert (await changer.of_study("stopped", 0)).told == 2
+        for session in both:
+            record = await fleet.gone(session.record.session_id, within_s=5.0)
+            assert record.end_reason is EndReason.BUDGET_EXCEEDED
+        assert not (await fleet.registry.get(other.record.session_id)).is_gone
+        await fleet.end(other.record.session_id)
 
     async def test_stopping_an_unknown_session(self, fleet: Fleet) -> None:
         with pytest.raises(SessionNotFound):

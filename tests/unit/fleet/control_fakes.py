@@ -331,6 +331,7 @@ class FakeActors:
         self.asked = asked
         self.actors: dict[ActorId, FakeActor] = {}
         self.assignments: list[Assignment] = []
+        self.restrained: list[Allowance] = []
         self.running = asyncio.Event()
         """Set by each new run; a test clears it to wait for the next."""
         self.lost_on_ping: set[ActorId] = set()
@@ -352,6 +353,11 @@ class FakeActors:
         if actor.obeys[order.mode] and not actor.end.done():
             session_id = self.assignments[-1].session_id
             actor.end.set_result(result_of(session_id, actor.attempt, end_reason=order.reason))
+
+    async def restrain(self, actor_id: ActorId, allowance: Allowance) -> None:
+        if actor_id not in self.actors or actor_id in self.lost_on_ping:
+            raise ActorLost(actor_id, "dead")
+        self.restrained.append(allowance)
 
     async def ping(self, actor_id: ActorId) -> None:
         if actor_id in self.lost_on_ping:

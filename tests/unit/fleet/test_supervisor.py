@@ -6,7 +6,7 @@ import pytest
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, StudyId
 from agent_actor.errors import ActorBusy, RoomUnreachable
 from agent_actor.journal import EventKind, JournalEvent, LiveState
-from agent_actor.messages import JoinReport, StopMode
+from agent_actor.messages import JoinReport, StopMode, Verdict
 from fleet.endings import Endings, Sleep
 from fleet.errors import (
     ActorLost,
@@ -137,6 +137,25 @@ async def world():
     for actor in world.actors.actors.values():
         actor.end.cancel()
     await world.supervisor.aclose()
+
+
+class TestRestrain:
+    async def test_a_running_session_is_handed_its_allowance(self, world):
+        await world.live()
+        given = allowance(A)
+        assert await world.supervisor.restrain([given, allowance("s-other")], stop=False) == 1
+        assert world.actors.restrained == [given]
+
+    async def test_stopping_ends_it_out_of_money(self, world):
+        await world.live()
+        await world.supervisor.restrain([allowance(A, Verdict.END)], stop=True)
+        assert (await world.over()).end_reason is EndReason.BUDGET_EXCEEDED
+
+    async def test_one_whose_actor_is_lost_is_not_counted(self, world):
+        actor = await world.live()
+        world.actors.lost_on_ping.add(ActorId("a-1"))
+        assert await world.supervisor.restrain([allowance(A)], stop=False) == 0
+        assert not actor.end.done()
 
 
 class TestStart:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
-from agent_actor.contract import EndReason, Provider, SessionState
+from agent_actor.contract import EndReason, Provider, SessionId, SessionState
 from agent_actor.journal import EventKind, JournalEvent, LiveState
-from agent_actor.messages import TokenCounts, Verdict
+from agent_actor.messages import Allowance, TokenCounts, Verdict
 from fleet.budget.costs import BudgetTotals, MinuteCost, SessionCost, StudyCost
 from fleet.errors import (
     CursorInvalid,
@@ -16,6 +16,7 @@ from fleet.errors import (
     WebhookRejected,
 )
 from fleet.journal import JournalEntry, Turn
+from fleet.limits import LimitChange
 from fleet.livekit_client import WebhookEvent
 from fleet.records import LIFE, Page, SessionRecord
 from serve.ports import Crew, NewSession, Ports, ProviderInfo, Started
@@ -246,6 +247,9 @@ class FakeJournal:
 @dataclass
 class FakeMoney:
     costs: dict[str, SessionCost] = field(default_factory=dict)
+    limits: list[tuple[str, int | None]] = field(default_factory=list)
+    """As they were set."""
+    told: int = 1
     studies: dict[str, StudyCost] = field(default_factory=dict)
     error: Exception | None = None
 
@@ -256,6 +260,26 @@ class FakeMoney:
 
     async def study_cost(self, study_id: str) -> StudyCost | None:
         return self.studies.get(study_id)
+
+    async def set_limit(self, session_id: str, micro_usd: int) -> LimitChange | None:
+        if session_id not in self.costs:
+            return None
+        self.limits.append((session_id, micro_usd))
+        return LimitChange(allowances=(self._allowance(session_id, micro_usd),), told=self.told)
+
+    async def set_study_limit(self, study_id: str, micro_usd: int | None) -> LimitChange:
+        self.limits.append((study_id, micro_usd))
+        ids = [c.session_id for c in self.costs.values() if c.study_id == study_id]
+        return LimitChange(allowances=tuple(self._allowance(i, 1) for i in ids), told=self.told)
+
+    def _allowance(self, session_id: str, micro_usd: int) -> Allowance:
+        return Allowance(
+            session_id=SessionId(session_id),
+            up_to_micro_usd=micro_usd,
+            limit_micro_usd=micro_usd,
+            expires_at=NOW + 120,
+            verdict=Verdict.GO_ON if micro_usd else Verdict.END,
+        )
 
     async def totals(self) -> BudgetTotals:
         if self.error is not None:

@@ -16,6 +16,8 @@ GUARDED = [
     ("GET", "/v1/sessions/s-1"),
     ("DELETE", "/v1/sessions/s-1"),
     ("GET", "/v1/sessions/s-1/cost"),
+    ("PATCH", "/v1/sessions/s-1/limit"),
+    ("PATCH", "/v1/studies/s/limit"),
     ("GET", "/v1/sessions/s-1/events"),
     ("GET", "/v1/sessions/s-1/transcript"),
     ("GET", "/v1/studies/s/cost"),
