@@ -303,6 +303,8 @@ class Meter:
         self.image_tokens += billed.input_image
         self.responses += 1
         self.bounded_responses += billed.bounded
+        # What was used is known then, but not what it costs.
+        self.unpriced_responses += self._rate.bound
         self._last_cached = billed.tokens
         self._rebase(billed, under)
 

@@ -20,6 +20,16 @@ from agent_actor.messages import PicoUsd, TokenCounts
 PICO_PER_USD = 10**12
 _PRICES = ("text_in", "text_cached", "text_out", "audio_in", "audio_cached", "audio_out")
 
+_HIGHEST = (
+    *_PRICES,
+    "image_in",
+    "image_cached",
+    "context_tokens",
+    "max_output_tokens",
+    "user_audio_tokens_per_s",
+    "agent_audio_tokens_per_s",
+)
+
 
 class RatesInvalid(ValueError):
     """A rate table that cannot be used; says which row and why."""
@@ -53,6 +63,8 @@ class Rate:
     successor: str | None = None
     shutdown_on: date | None = None
     """Announced, for a warning. Becomes ``retired`` when it has come true."""
+    bound: bool = False
+    """Not this model's price, which is unknown, but the dearest of its provider."""
 
     def price(self, tokens: TokenCounts, *, input_image: int = 0, cached_image: int = 0) -> PicoUsd:
         """Exactly what these tokens cost. ``cached_*`` are part of ``input_*``."""
@@ -113,6 +125,8 @@ class RateTable:
     resolve: Mapping[tuple[str, str], str]
     defaults: Mapping[str, str]
     aliases: Mapping[str, str] = field(default_factory=dict)
+    bounds_unpriced: bool = False
+    """A model without a rate gets its provider's dearest instead of being refused."""
 
     @classmethod
     def parse(cls, text: str) -> RateTable:
@@ -140,6 +154,10 @@ class RateTable:
         """The same table with an operator's names for models (name → a name of the table)."""
         return replace(self, aliases={**self.aliases, **aliases})
 
+    def with_upper_bounds(self) -> RateTable:
+        """The same table that refuses no model of a provider it knows, see ``Rate.bound``."""
+        return replace(self, bounds_unpriced=True)
+
     def default_model(self, provider: str) -> str:
         """For a contract that names none. Raises ModelUnpriced."""
         if provider not in self.defaults:
@@ -154,6 +172,8 @@ class RateTable:
         asked = model or self.default_model(provider)
         name = self._dated(provider, asked)
         rate = _in_force(self.rates.get((provider, name), ()), on)
+        if rate is None and self.bounds_unpriced:
+            rate = self._dearest(provider, name, on)
         if rate is None:
             raise ModelUnpriced(f"no rate for {provider} model {asked} on {on}")
         if rate.retired is not None and on >= rate.retired:
@@ -167,6 +187,24 @@ class RateTable:
         if rate is None:
             raise ModelUnpriced(f"no rate for transcription model {model} on {on}")
         return rate
+
+    def _dearest(self, provider: str, model: str, on: date) -> Rate | None:
+        """Every price and size the highest that any model of the provider has; a model that is
+        retired counts too. None: the provider has no rate at all.
+        """
+        rows = [_in_force(rows, on) for (p, _), rows in self.rates.items() if p == provider]
+        known = [row for row in rows if row is not None]
+        if not known:
+            return None
+        highest: dict[str, Any] = {n: max(getattr(row, n) for row in known) for n in _HIGHEST}
+        return Rate(
+            provider=provider,
+            model=model,
+            since=on,
+            source=f"no rate for {model}: the dearest prices of {provider}",
+            bound=True,
+            **highest,
+        )
 
     def _dated(self, provider: str, model: str) -> str:
         # Google writes "models/x" and "x" for the same model.

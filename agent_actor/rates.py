@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 
 from agent_actor.pricing import RatesInvalid, RateTable
 
 
-def load_rates(path: Path | None = None, aliases: Mapping[str, str] | None = None) -> RateTable:
+class UnpricedModels(StrEnum):
+    """What becomes of a session whose model has no rate."""
+
+    REFUSE = "refuse"
+    UPPER_BOUND = "upper_bound"
+    """It is charged the dearest prices of its provider, and its responses count as unpriced."""
+
+
+def load_rates(
+    path: Path | None = None,
+    aliases: Mapping[str, str] | None = None,
+    unpriced: UnpricedModels = UnpricedModels.REFUSE,
+) -> RateTable:
     """The table in force. Raises RatesInvalid (unreadable file, or a bad row, named)."""
     try:
         text = (
@@ -19,4 +32,5 @@ def load_rates(path: Path | None = None, aliases: Mapping[str, str] | None = Non
         )
     except (OSError, UnicodeDecodeError) as error:
         raise RatesInvalid(f"{path or 'bundled rates'}: {error}") from None
-    return RateTable.parse(text).with_aliases(aliases or {})
+    table = RateTable.parse(text).with_aliases(aliases or {})
+    return table.with_upper_bounds() if unpriced is UnpricedModels.UPPER_BOUND else table

@@ -199,7 +199,8 @@ class InterviewSession:
             await self._wind_up(session, conductor, provider)
 
     def _prepare(self, config: SessionConfig) -> ProviderModel:
-        rates = load_rates(self._settings.rates_path, self._settings.model_aliases)
+        settings = self._settings
+        rates = load_rates(settings.rates_path, settings.model_aliases, settings.unpriced_models)
         today = datetime.now(UTC).date()
         rate = rates.rate_for(config.provider.value, config.model, today)
         spending = self._new_spending(config, rates, rate, today)

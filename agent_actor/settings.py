@@ -11,6 +11,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from agent_actor.rates import UnpricedModels
+
 
 class AgentSettings(BaseSettings):
     """Every field has the environment variable of its alias or ``FLEET_<NAME>``."""
@@ -26,6 +28,8 @@ class AgentSettings(BaseSettings):
     """A rates file that replaces the bundled one."""
     model_aliases: dict[str, str] = Field(default_factory=dict)
     """Names of models that stand for others of the rate table, as a JSON object."""
+
+    unpriced_models: UnpricedModels = UnpricedModels.REFUSE
 
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     openai_base_url: str | None = None

@@ -89,7 +89,7 @@ SPECS = (
         name="fleet_unpriced_responses_total",
         kind=Counter,
         labels=("provider",),
-        meaning="Responses that ended without usage and were charged an upper bound.",
+        meaning="Responses charged an upper bound: without usage, or of a model without a rate.",
     ),
     Spec(
         name="fleet_livekit_call_seconds",

@@ -15,10 +15,12 @@ def model_resolver(
 ) -> Callable[[SessionConfig], SessionConfig]:
     """Gives a contract the dated model that its name, or its lack of one, stands for.
 
+    With FLEET_UNPRICED_MODELS=upper_bound a model without a rate stands for itself.
+
     That raises ModelUnpriced or ModelRetired: a session that could not be held to its budget is
     refused before anybody waits for it. Raises RatesInvalid here.
     """
-    table = load_rates(settings.rates_path, settings.model_aliases)
+    table = load_rates(settings.rates_path, settings.model_aliases, settings.unpriced_models)
 
     def resolve(config: SessionConfig) -> SessionConfig:
         rate = table.rate_for(config.provider.value, config.model, today())

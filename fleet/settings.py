@@ -18,6 +18,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from agent_actor.rates import UnpricedModels
 from fleet.errors import SettingsInvalid
 
 DAY_S = 24 * 3600
@@ -105,6 +106,8 @@ class FleetSettings(BaseSettings):
     rates_path: Path | None = None
     """A table of rates in place of the bundled one."""
     model_aliases: dict[str, str] = {}
+    unpriced_models: UnpricedModels = UnpricedModels.REFUSE
+    """Read by the session actors' nodes too, from their own environment."""
 
     record_ttl_s: int = Field(default=30 * DAY_S, ge=60)
     """How long an ended session stays listed. What it cost stays in the ledger."""

@@ -13,7 +13,7 @@ from agent_actor.billing import ResponseUsage, TranscriptionUsage
 from agent_actor.contract import SessionId
 from agent_actor.messages import TokenCounts
 from agent_actor.metering import Meter
-from agent_actor.rates import load_rates
+from agent_actor.rates import UnpricedModels, load_rates
 from agent_actor.wire_events import (
     AudioDelta,
     ConnectionLost,
@@ -389,3 +389,12 @@ def test_a_reservation_of_the_worst_case_always_covers_the_bill(script: list[Ste
             meter.feed(event)
         if step[0] not in ("speak", "text"):
             assert provider.invoice - before <= reserved
+
+
+def test_responses_of_a_model_without_a_rate_are_counted() -> None:
+    table = load_rates(unpriced=UnpricedModels.UPPER_BOUND)
+    meter = Meter(rate=table.rate_for("openai_realtime", "gpt-realtime-9", TODAY))
+    meter.feed(ResponseCreated(id="r1"))
+    usage = ResponseUsage(input_tokens=10, output_tokens=5, input_text=10, output_text=5)
+    meter.feed(ResponseDone(id="r1", status="completed", usage=usage))
+    assert (meter.responses, meter.unpriced_responses) == (1, 1)

@@ -12,7 +12,7 @@ import pytest
 from agent_actor.errors import ModelRetired, ModelUnpriced
 from agent_actor.messages import TokenCounts, to_micro_usd
 from agent_actor.pricing import RatesInvalid, RateTable, pico_per_token
-from agent_actor.rates import load_rates
+from agent_actor.rates import UnpricedModels, load_rates
 
 TODAY = date(2026, 11, 23)
 ROW = """
@@ -82,6 +82,24 @@ def test_an_alias_stands_in_for_a_retired_model() -> None:
 def test_a_name_that_is_only_similar_has_no_rate(model: str) -> None:
     with pytest.raises(ModelUnpriced, match=model):
         load_rates().rate_for("openai_realtime", model, TODAY)
+
+
+def test_told_so_a_model_without_a_rate_is_charged_the_dearest_of_its_provider() -> None:
+    table = load_rates(unpriced=UnpricedModels.UPPER_BOUND)
+    rate = table.rate_for("openai_realtime", "gpt-realtime-9", TODAY)
+    assert (rate.model, rate.bound) == ("gpt-realtime-9", True)
+    everything = TokenCounts(
+        input_text=9, cached_text=3, input_audio=8, cached_audio=2, output_text=5, output_audio=7
+    )
+    rows = [r for (p, _), rows in table.rates.items() if p == "openai_realtime" for r in rows]
+    in_force = [row for row in rows if row.since <= TODAY]
+    assert all(rate.price(everything) >= row.price(everything) for row in in_force)
+    assert rate.max_output_tokens == max(row.max_output_tokens for row in in_force)
+    with pytest.raises(ModelUnpriced):
+        table.rate_for("somebody_else", "m", TODAY)
+    with pytest.raises(ModelRetired):
+        table.rate_for("openai_realtime", "gpt-4o-realtime-preview", TODAY)
+    assert not table.rate_for("openai_realtime", "gpt-realtime", TODAY).bound
 
 
 def test_a_session_without_a_model_gets_the_tables_default() -> None:
