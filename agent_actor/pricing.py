@@ -243,7 +243,7 @@ def _rate_key(rate: Rate) -> tuple[str, str]:
 
 def _rate(row: dict[str, Any]) -> Rate:
     try:
-        prices = {
+        prices: dict[str, Any] = {
             name: pico_per_token(row[name])
             for name in _PRICES
             if name in row or not name.endswith("_cached")

@@ -7,6 +7,7 @@ an agent's failure is the answer). Money is micro-dollars, times are epoch secon
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -175,3 +176,4 @@ class Ports:
     expositions: Callable[[], Awaitable[list[bytes]]]
     """The control actors' own metrics, those that answer, as Prometheus text."""
     aclose: Callable[[], Awaitable[None]] | None = None
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

@@ -354,6 +354,8 @@ class FakeFleet:
         self.money = FakeMoney()
         self.roster = FakeRoster()
         self.closed = 0
+        self.meanwhile: Callable[[], None] = lambda: None
+        """What happens while a route sleeps."""
         self.expositions: list[bytes] = []
         self.problems: dict[str, str | Exception | None] = {
             "roster": None,
@@ -381,7 +383,12 @@ class FakeFleet:
             session_of_room=lambda room: room.removeprefix("interview-"),
             expositions=self._expositions,
             aclose=self._aclose,
+            sleep=self._sleep,
         )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.clock.now += seconds
+        self.meanwhile()
 
     async def _expositions(self) -> list[bytes]:
         return self.expositions

@@ -16,6 +16,7 @@ GUARDED = [
     ("GET", "/v1/sessions/s-1"),
     ("DELETE", "/v1/sessions/s-1"),
     ("GET", "/v1/sessions/s-1/cost"),
+    ("GET", "/v1/sessions/s-1/cost/stream"),
     ("PATCH", "/v1/sessions/s-1/limit"),
     ("PATCH", "/v1/studies/s/limit"),
     ("GET", "/v1/sessions/s-1/events"),
