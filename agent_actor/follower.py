@@ -15,7 +15,7 @@ import structlog
 from agent_actor import lifecycle
 from agent_actor.conductor import Conductor
 from agent_actor.contract import EndReason, SessionConfig, SessionState
-from agent_actor.errors import ProviderUnavailable
+from agent_actor.errors import AgentError, ProviderUnavailable
 from agent_actor.journal import EventKind
 from agent_actor.lifecycle import Command, Stage
 from agent_actor.messages import StopMode, StopOrder, Verdict
@@ -97,12 +97,10 @@ class Follower:
             await self._conductor.tick()
 
     def _check_first_audio(self, now: float) -> None:
-        if self._audio_due_at is None:
+        if self._audio_due_at is None or now < self._audio_due_at:
             return
-        if self._recorder.outcome.first_audio_s is not None:
-            self._audio_due_at = None
-        elif now >= self._audio_due_at:
-            self._audio_due_at = None
+        self._audio_due_at = None
+        if self._life.stage is Stage.LIVE and self._recorder.outcome.first_audio_s is None:
             waited = f"{self._first_audio_timeout_s:g} s"
             error = ProviderUnavailable(f"the provider gave no audio within {waited}")
             self._signals.put_nowait(Broken(error=error))
@@ -132,12 +130,11 @@ class Follower:
             case GoodbyeSpoken():
                 await self._step(lifecycle.GoodbyeSaid())
             case Broken(error=error):
-                self._recorder.outcome.error = self._recorder.outcome.error or error
-                await self._step(lifecycle.Lost(reason=EndReason.PROVIDER_FAILED))
+                await self._lost(EndReason.PROVIDER_FAILED, error)
 
     async def _room_event(self, event: RoomEvent) -> None:
         if event.change is RoomChange.DISCONNECTED:
-            await self._disconnected(event)
+            await self._lost(*ending_of(event))
         elif event.identity != self._config.participant_identity:
             return
         elif event.change is RoomChange.PARTICIPANT_JOINED:
@@ -151,12 +148,16 @@ class Follower:
             self._recorder.publish()
 
     async def _participant_joined(self, change: str) -> None:
+        if self._life.stage is Stage.LIVE:
+            # Their coming was still to be told when we looked who was there.
+            return
         self._recorder.record(EventKind.PARTICIPANT, change=change)
         await self._step(lifecycle.ParticipantJoined())
 
-    async def _disconnected(self, event: RoomEvent) -> None:
-        reason, error = ending_of(event)
-        self._recorder.outcome.error = self._recorder.outcome.error or error
+    async def _lost(self, reason: EndReason, error: AgentError | None) -> None:
+        if self._life.reason is None:
+            # What breaks while a goodbye is being said is not why the session ends.
+            self._recorder.outcome.error = self._recorder.outcome.error or error
         await self._step(lifecycle.Lost(reason=reason))
 
     # --- commands
@@ -171,12 +172,13 @@ class Follower:
     async def _execute(self, command: Command) -> None:
         match command:
             case Command.BEGIN:
-                self._audio_due_at = self._clock() + self._first_audio_timeout_s
+                self._expect_audio()
                 self._recorder.enter(SessionState.LIVE)
                 await self._conductor.begin()
             case Command.PAUSE:
                 self._conductor.pause()
             case Command.RESUME:
+                self._expect_audio()
                 self._conductor.resume()
             case Command.SAY_GOODBYE:
                 self._recorder.enter(SessionState.ENDING)
@@ -184,8 +186,14 @@ class Follower:
             case Command.FINISH:
                 self._recorder.enter(SessionState.ENDING)
 
+    def _expect_audio(self) -> None:
+        if self._recorder.outcome.first_audio_s is None:
+            self._audio_due_at = self._clock() + self._first_audio_timeout_s
+
     async def _say_goodbye(self) -> None:
         try:
             await self._conductor.say_goodbye()
+        except RuntimeError as error:
+            log.info("no goodbye, the voice is closing", error=str(error))
         finally:
             self._signals.put_nowait(GoodbyeSpoken())

@@ -8,6 +8,7 @@ actor, its ledger or the head node being down), it ends itself. Fail closed, nev
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -28,6 +29,8 @@ AskBudget = Callable[[UsageReport], Awaitable[Allowance | None]]
 """Deliver a report, bring back an allowance; None: there is no budget actor. Raises when it
 cannot be reached."""
 
+ASK_TIMEOUT_S = 2.0
+"""An answer that takes longer is as good as none: the next report asks again."""
 SETTLE_DEADLINE_S = 5.0
 RETRY_S = 0.5
 _ORDER = (Verdict.GO_ON, Verdict.WRAP_UP, Verdict.END)
@@ -52,6 +55,7 @@ class Spending:
         record: Record,
         on_verdict: Callable[[Verdict], None],
         now: Callable[[], float] = time.time,
+        retry_s: float = RETRY_S,
     ) -> None:
         self._session_id = assignment.session_id
         self._attempt = assignment.attempt
@@ -65,6 +69,7 @@ class Spending:
         self._record = record
         self._on_verdict = on_verdict
         self._now = now
+        self._retry_s = retry_s
         self._told = Verdict.GO_ON
         self._report_now = asyncio.Event()
         self.last_report: UsageReport | None = None
@@ -117,11 +122,12 @@ class Spending:
         """The final report: what is still open is charged at its upper bound. It is tried until
         it is delivered or ``SETTLE_DEADLINE_S`` is over; the session's result carries it too.
         """
-        tries = int(SETTLE_DEADLINE_S / RETRY_S)
-        for _ in range(tries):
-            if await self._report(final=True):
-                break
-            await asyncio.sleep(RETRY_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_DEADLINE_S):
+                while True:
+                    if await self._report(final=True):
+                        break
+                    await asyncio.sleep(self._retry_s)
         report = self.last_report
         assert report is not None
         return report
@@ -147,7 +153,8 @@ class Spending:
         if moved:
             self._record_usage(report)
         try:
-            allowance = await self._ask_budget(report)
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                allowance = await self._ask_budget(report)
         except Exception as error:
             # Whatever kept the answer from us, the allowance in hand and its expiry hold.
             log.warning("usage report not delivered", error_type=type(error).__name__)

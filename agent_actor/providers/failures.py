@@ -24,10 +24,11 @@ _REFUSING_WORDS = (
 
 def classify(error: BaseException | None) -> ProviderError:
     """Follows the chain of causes: the plugins wrap the telling error in a general one."""
-    first = error
-    while error is not None:
+    first, seen = error, set[int]()
+    while error is not None and id(error) not in seen:
         if _is_refusal(error):
             return ProviderRefused(_text(error))
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
     return ProviderUnavailable(_text(first) if first else "the provider's session closed")
 

@@ -1,0 +1,394 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+from livekit.agents import Agent, AgentSession, AgentStateChangedEvent, llm
+
+from agent_actor import prompting
+from agent_actor.conductor import SPEECH_START_TIMEOUT_S, Conductor
+from agent_actor.contract import parse_tolerant
+from agent_actor.journal import EventKind
+from tests.unit.agent_actor.virtual_time import clock, run, settle
+
+SILENCE_MS = 2_000
+QUIET_S = SILENCE_MS / 1000 + 0.5
+CONFIG = parse_tolerant(
+    json.dumps(
+        {
+            "provider": "openai_realtime",
+            "instructions": "Ask about parks.",
+            "vad_config": {"silence_duration_ms": SILENCE_MS},
+            "phases": [
+                {"id": "one", "name": "One", "duration_seconds": 100},
+                {"id": "two", "name": "Two", "duration_seconds": 100, "prompt_suffix": "Dig."},
+            ],
+        }
+    )
+)
+
+
+class Handle:
+    def __init__(self) -> None:
+        self.played = asyncio.Event()
+
+    def __await__(self) -> Any:
+        return self.played.wait().__await__()
+
+
+class Voiced:
+    """Stands where the framework's session is. Speaking is told by ``speaks``."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.hushed = 0
+        self.closing = False
+        self.handle = Handle()
+        self._listeners: list[Callable[[AgentStateChangedEvent], None]] = []
+
+    def on(self, _event: str, listener: Callable[[AgentStateChangedEvent], None]) -> None:
+        self._listeners.append(listener)
+
+    def off(self, _event: str, listener: Callable[[AgentStateChangedEvent], None]) -> None:
+        self._listeners.remove(listener)
+
+    def generate_reply(self, *, instructions: str) -> Handle:
+        if self.closing:
+            raise RuntimeError("the session is closing")
+        self.asked.append(instructions)
+        return self.handle
+
+    def interrupt(self, *, force: bool) -> None:
+        assert force
+        if self.closing:
+            raise RuntimeError("the session is closing")
+        self.hushed += 1
+
+    def speaks(self, active: bool) -> None:
+        old, new = ("listening", "speaking") if active else ("speaking", "listening")
+        for listener in self._listeners:
+            listener(AgentStateChangedEvent(old_state=old, new_state=new))
+
+
+class Instructed:
+    """Stands where the framework's agent is."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.error: Exception | None = None
+
+    async def update_instructions(self, text: str) -> None:
+        self.texts.append(text)
+        if self.error is not None:
+            raise self.error
+
+
+class Play:
+    def __init__(self) -> None:
+        self.voiced, self.agent = Voiced(), Instructed()
+        self.closes: list[bool] = []
+        self.journal: list[tuple[EventKind, dict[str, Any]]] = []
+        self.conductor = Conductor(
+            config=CONFIG,
+            session=cast("AgentSession[None]", self.voiced),
+            record=lambda kind, **data: self.journal.append((kind, data)),
+            on_close=self.closes.append,
+            clock=clock,
+        )
+        self.conductor.attach(cast(Agent, self.agent))
+
+    @property
+    def phase(self) -> str | None:
+        return cast("str | None", self.conductor.progress()["phase_id"])
+
+
+async def elapse(until_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    reached = loop.create_future()
+    loop.call_at(until_s, reached.set_result, None)
+    await reached
+    await settle()
+
+
+async def begun() -> Play:
+    play = Play()
+    await play.conductor.begin()
+    play.voiced.asked.clear()
+    return play
+
+
+def test_beginning_greets_in_the_first_phase() -> None:
+    async def test() -> None:
+        play = Play()
+        assert (play.phase, play.conductor.deadline()) == (None, None)
+        await play.conductor.begin()
+        assert play.phase == "one"
+        assert play.voiced.asked == [prompting.opening(CONFIG)]
+        assert play.conductor.deadline() == 80
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_model_moves_on_and_is_told_what_comes() -> None:
+    async def test() -> None:
+        play = await begun()
+        answer = await play.conductor.advance("one")
+        assert answer == prompting.entered(CONFIG.phases, 1)
+        assert play.phase == "two"
+        assert "Current phase: two (Two).\nDig." in play.agent.texts[-1]
+        # It speaks by itself in answer to its call.
+        assert play.voiced.asked == []
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_call_for_a_phase_that_is_over_is_refused_and_changes_nothing() -> None:
+    async def test() -> None:
+        play = await begun()
+        await play.conductor.advance(None)
+        texts = list(play.agent.texts)
+        answer = await play.conductor.advance("one")
+        assert answer == "Not done: the current phase is 'two', not 'one'."
+        assert (play.phase, play.agent.texts, play.closes) == ("two", texts, [])
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_call_before_the_beginning_and_after_the_end_is_refused() -> None:
+    async def test() -> None:
+        play = Play()
+        assert "has not begun" in await play.conductor.advance(None)
+        await play.conductor.begin()
+        assert await play.conductor.end() == prompting.CLOSING
+        assert "already closing" in await play.conductor.advance(None)
+        assert "already closing" in await play.conductor.end()
+        assert play.closes == [True]
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_going_through_the_last_phase_is_not_early() -> None:
+    async def test() -> None:
+        play = await begun()
+        await play.conductor.advance("one")
+        assert await play.conductor.advance("two") == prompting.CLOSING
+        assert play.closes == [False]
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_time_nudges_first_and_then_moves_on_when_all_are_quiet() -> None:
+    async def test() -> None:
+        play = await begun()
+        await elapse(80)
+        await play.conductor.tick()
+        assert play.agent.texts[-1].endswith(prompting.time_note(20))
+        assert play.voiced.asked == []
+        await elapse(99)
+        play.conductor.participant_speaking(True)
+        await elapse(100)
+        await play.conductor.tick()
+        assert play.phase == "two"
+        await elapse(150)
+        assert play.voiced.asked == [], "spoke over a participant"
+        play.conductor.participant_speaking(False)
+        await elapse(150 + QUIET_S - 0.1)
+        assert play.voiced.asked == [], "spoke into a pause for thought"
+        await elapse(150 + QUIET_S + 0.1)
+        assert play.voiced.asked == [prompting.moved_on(CONFIG.phases, 1)]
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_pause_for_thought_begins_anew_with_every_word() -> None:
+    async def test() -> None:
+        play = await begun()
+        await elapse(100)
+        play.conductor.participant_speaking(True)
+        await play.conductor.tick()
+        for second in (101, 103, 105):
+            play.conductor.participant_speaking(False)
+            await elapse(second + 0.9)
+            play.conductor.participant_speaking(True)
+            await elapse(second + 1.5)
+        assert play.voiced.asked == []
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_nothing_is_forced_upon_an_interviewer_who_goes_on_by_itself() -> None:
+    async def test() -> None:
+        play = await begun()
+        await elapse(100)
+        play.conductor.participant_speaking(True)
+        await play.conductor.tick()
+        play.conductor.participant_speaking(False)
+        await elapse(101)
+        play.voiced.speaks(True)
+        await elapse(104)
+        play.voiced.speaks(False)
+        await elapse(200)
+        assert play.voiced.asked == []
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_goodbye_of_our_own_waits_until_it_has_been_played() -> None:
+    async def test() -> None:
+        play = await begun()
+        goodbye = asyncio.create_task(play.conductor.say_goodbye())
+        await elapse(30)
+        assert not goodbye.done()
+        assert play.voiced.asked == [prompting.CLOSING]
+        assert play.voiced.hushed == 1
+        play.voiced.handle.played.set()
+        await goodbye
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_goodbye_that_the_model_owes_is_waited_for_and_not_asked_for_twice() -> None:
+    async def test() -> None:
+        play = await begun()
+        await play.conductor.end()
+        goodbye = asyncio.create_task(play.conductor.say_goodbye())
+        await elapse(SPEECH_START_TIMEOUT_S - 1)
+        play.voiced.speaks(True)
+        await elapse(60)
+        assert not goodbye.done()
+        play.voiced.speaks(False)
+        await goodbye
+        assert (play.voiced.asked, play.voiced.hushed) == ([], 0)
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_goodbye_that_the_model_never_says_is_given_up() -> None:
+    async def test() -> None:
+        play = await begun()
+        await play.conductor.end()
+        await play.conductor.say_goodbye()
+        assert clock() == SPEECH_START_TIMEOUT_S
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_goodbye_takes_back_a_prompt_that_waits_for_quiet() -> None:
+    async def test() -> None:
+        play = await begun()
+        await elapse(100)
+        play.conductor.participant_speaking(True)
+        await play.conductor.tick()
+        goodbye = asyncio.create_task(play.conductor.say_goodbye())
+        await settle()
+        play.conductor.participant_speaking(False)
+        await elapse(200)
+        assert play.voiced.asked == [prompting.CLOSING]
+        play.voiced.handle.played.set()
+        await goodbye
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_nobody_is_talked_to_who_is_away() -> None:
+    async def test() -> None:
+        play = await begun()
+        play.conductor.pause()
+        assert play.voiced.hushed == 1
+        play.conductor.reconnected(response_lost=True)
+        await elapse(60)
+        assert play.voiced.asked == []
+        play.conductor.resume()
+        assert play.voiced.asked == [prompting.WELCOME_BACK]
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_lost_connection_is_spoken_of_only_if_something_was_lost_with_it() -> None:
+    async def test(*, lost: bool, last: str) -> list[str]:
+        play = await begun()
+        play.voiced.speaks(True)
+        play.voiced.speaks(False)
+        if last == "participant":
+            play.conductor.participant_speaking(True)
+            play.conductor.participant_speaking(False)
+        play.conductor.reconnected(response_lost=lost)
+        await elapse(QUIET_S - 0.1)
+        assert play.voiced.asked == []
+        await elapse(60)
+        await play.conductor.aclose()
+        return play.voiced.asked
+
+    carry_on = [prompting.CARRY_ON]
+    assert run(lambda: test(lost=True, last="interviewer")) == carry_on
+    assert run(lambda: test(lost=False, last="participant")) == carry_on
+    assert run(lambda: test(lost=False, last="interviewer")) == []
+
+
+def test_connection_before_the_beginning_or_after_the_end_is_nobody_s_loss() -> None:
+    async def test() -> None:
+        play = Play()
+        play.conductor.reconnected(response_lost=True)
+        await play.conductor.begin()
+        await play.conductor.end()
+        play.conductor.reconnected(response_lost=True)
+        await elapse(60)
+        assert play.voiced.asked == [prompting.opening(CONFIG)]
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_wrap_up_outlives_a_change_of_phase() -> None:
+    async def test() -> None:
+        play = await begun()
+        await play.conductor.wrap_up()
+        assert play.agent.texts[-1].endswith(prompting.WRAP_UP)
+        await play.conductor.advance(None)
+        assert play.agent.texts[-1].endswith(prompting.WRAP_UP)
+        assert "Current phase: two" in play.agent.texts[-1]
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_voice_that_is_closing_or_a_provider_that_is_away_breaks_nothing() -> None:
+    async def test() -> None:
+        play = await begun()
+        play.agent.error = llm.RealtimeError("timed out")
+        await play.conductor.wrap_up()
+        play.voiced.closing = True
+        play.conductor.pause()
+        play.conductor.resume()
+        assert play.voiced.asked == []
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_closing_takes_back_what_was_still_to_be_said() -> None:
+    async def test() -> None:
+        play = await begun()
+        before = asyncio.all_tasks()
+        play.conductor.reconnected(response_lost=True)
+        await play.conductor.aclose()
+        assert asyncio.all_tasks() == before
+        play.voiced.speaks(True)
+        assert not play.conductor.voice.interviewer
+
+    run(test)

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import pytest
+
+from agent_actor.billing import ResponseUsage
+from agent_actor.contract import SessionId
+from agent_actor.journal import EventKind
+from agent_actor.messages import Allowance, Assignment, UsageReport, Verdict
+from agent_actor.metering import Meter
+from agent_actor.rates import load_rates
+from agent_actor.spending import ASK_TIMEOUT_S, SETTLE_DEADLINE_S, Spending
+from agent_actor.wire_events import ResponseCreated, ResponseDone, WireEvent
+from tests.unit.agent_actor.virtual_time import clock, run, settle
+
+RATE = load_rates().rate_for("openai_realtime", None, date(2026, 11, 23))
+SESSION = SessionId("s-1")
+EXPIRES_AT = 100.0
+INTERVAL_S = 1.0
+GRANTED = Allowance(
+    session_id=SESSION,
+    up_to_micro_usd=1_000_000,
+    limit_micro_usd=2_000_000,
+    expires_at=EXPIRES_AT,
+)
+
+
+class Parsed:
+    """A wire whose raw events are the meter's already. Remembers which connection it reads."""
+
+    def __init__(self, connection: int) -> None:
+        self.connection = connection
+
+    def read(self, raw: Any, /) -> tuple[WireEvent, ...]:
+        return (raw,)
+
+
+class Budget:
+    """Answers each report with ``answer``; raises it where it is an error."""
+
+    def __init__(self) -> None:
+        self.reports: list[UsageReport] = []
+        self.answer: Allowance | Exception | None = None
+        self.hangs = False
+        self.fails = 0
+
+    async def ask(self, report: UsageReport) -> Allowance | None:
+        self.reports.append(report)
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.fails:
+            self.fails -= 1
+            raise ConnectionError("away")
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Purse:
+    def __init__(self, allowance: Allowance = GRANTED) -> None:
+        self.budget = Budget()
+        self.verdicts: list[tuple[Verdict, float]] = []
+        self.journal: list[tuple[EventKind, dict[str, Any]]] = []
+        self.wires: list[Parsed] = []
+        self.spending = Spending(
+            assignment=Assignment(
+                session_id=SESSION,
+                attempt=2,
+                livekit_url="ws://x",
+                room="r",
+                token="t",
+                agent_identity="agent",
+                allowance=allowance,
+                assigned_at=0,
+            ),
+            meter=Meter(rate=RATE),
+            new_wire=self._wire,
+            report_interval_s=INTERVAL_S,
+            ask_budget=self.budget.ask,
+            record=lambda kind, **data: self.journal.append((kind, data)),
+            on_verdict=lambda verdict: self.verdicts.append((verdict, clock())),
+            now=clock,
+            retry_s=0,
+        )
+
+    def _wire(self, connection: int) -> Parsed:
+        self.wires.append(Parsed(connection))
+        return self.wires[-1]
+
+    def spend(self, name: str, output_tokens: int) -> None:
+        usage = ResponseUsage(output_tokens=output_tokens, output_audio=output_tokens)
+        self.spending.server_event(ResponseCreated(id=name))
+        self.spending.server_event(ResponseDone(id=name, status="completed", usage=usage))
+
+    def usages(self) -> list[dict[str, Any]]:
+        return [data for kind, data in self.journal if kind is EventKind.USAGE]
+
+
+def micro(output_tokens: int) -> int:
+    return -(-output_tokens * RATE.audio_out // 1_000_000)
+
+
+async def over(seconds: float, *, of: Purse) -> None:
+    """Let the purse's loop run for that long."""
+    task = asyncio.create_task(of.spending.run())
+    await asyncio.wait([task], timeout=seconds)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def test_reports_go_out_at_every_interval_and_at_once_when_money_moves() -> None:
+    async def test() -> None:
+        purse = Purse()
+        task = asyncio.create_task(purse.spending.run())
+        await asyncio.wait([task], timeout=2.5)
+        assert [report.at for report in purse.budget.reports] == [0, 1, 2]
+        purse.spend("a", 10)
+        await settle()
+        assert purse.budget.reports[-1].at == 2.5
+        assert purse.budget.reports[-1].spent_pico_usd == 10 * RATE.audio_out
+        seqs = [report.seq for report in purse.budget.reports]
+        assert seqs == sorted(set(seqs))
+        assert {r.attempt for r in purse.budget.reports} == {2}
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(test)
+
+
+def test_each_verdict_is_told_once_and_never_taken_back() -> None:
+    async def test() -> None:
+        purse = Purse()
+        purse.budget.answer = replace(GRANTED, verdict=Verdict.WRAP_UP)
+        await over(3.5, of=purse)
+        purse.budget.answer = replace(GRANTED, verdict=Verdict.GO_ON)
+        await over(2, of=purse)
+        purse.budget.answer = replace(GRANTED, verdict=Verdict.END)
+        await over(3, of=purse)
+        assert [verdict for verdict, _ in purse.verdicts] == [Verdict.WRAP_UP, Verdict.END]
+        told = [data["verdict"] for kind, data in purse.journal if kind is EventKind.BUDGET]
+        assert told == ["wrap_up", "end"]
+
+    run(test)
+
+
+def test_end_needs_no_wrap_up_before_it() -> None:
+    async def test() -> None:
+        purse = Purse()
+        tokens = GRANTED.up_to_micro_usd * 1_000_000 // RATE.audio_out
+        purse.spend("a", tokens - 1)
+        assert purse.verdicts == []
+        purse.spend("b", 1)
+        assert purse.verdicts == [(Verdict.END, 0)]
+
+    run(test)
+
+
+def test_what_earlier_attempts_spent_counts() -> None:
+    async def test() -> None:
+        purse = Purse(replace(GRANTED, spent_before_micro_usd=GRANTED.up_to_micro_usd - 10))
+        purse.spend("a", 1)
+        assert micro(1) >= 10
+        assert purse.verdicts == [(Verdict.END, 0)]
+        assert purse.spending.figures()["spent_micro_usd"] == (
+            GRANTED.up_to_micro_usd - 10 + micro(1)
+        )
+
+    run(test)
+
+
+@pytest.mark.parametrize("trouble", ["away", "hangs", "none"])
+def test_allowance_that_is_not_renewed_ends_the_session_when_it_expires(trouble: str) -> None:
+    async def test() -> None:
+        purse = Purse()
+        purse.budget.hangs = trouble == "hangs"
+        purse.budget.answer = ConnectionError("away") if trouble == "away" else None
+        await over(EXPIRES_AT + 10, of=purse)
+        ((verdict, at),) = purse.verdicts
+        assert verdict is Verdict.END
+        assert EXPIRES_AT <= at <= EXPIRES_AT + INTERVAL_S + ASK_TIMEOUT_S
+
+    run(test)
+
+
+def test_renewals_keep_it_alive() -> None:
+    async def test() -> None:
+        purse = Purse()
+        task = asyncio.create_task(purse.spending.run())
+        for second in range(0, 300, 50):
+            purse.budget.answer = replace(GRANTED, expires_at=EXPIRES_AT + second)
+            await asyncio.wait([task], timeout=50)
+        assert purse.verdicts == []
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(test)
+
+
+def test_older_allowance_that_arrives_late_is_not_taken() -> None:
+    async def test() -> None:
+        purse = Purse()
+        lowered = replace(GRANTED, up_to_micro_usd=micro(10), expires_at=EXPIRES_AT + 10, epoch=3)
+        purse.spending.restrain(lowered)
+        purse.spending.restrain(replace(GRANTED, epoch=2, expires_at=EXPIRES_AT + 50))
+        purse.spending.restrain(replace(GRANTED, epoch=3, expires_at=EXPIRES_AT))
+        purse.spend("a", 10)
+        assert purse.verdicts == [(Verdict.END, 0)]
+
+    run(test)
+
+
+def test_raised_limit_is_taken_before_it_is_reached() -> None:
+    async def test() -> None:
+        purse = Purse(replace(GRANTED, up_to_micro_usd=micro(10)))
+        purse.spend("a", 9)
+        purse.spending.restrain(GRANTED)
+        purse.spend("b", 9)
+        assert purse.verdicts == []
+
+    run(test)
+
+
+def test_response_under_way_counts_before_its_bill() -> None:
+    async def test() -> None:
+        purse = Purse()
+        purse.spending.server_event(ResponseCreated(id="a"))
+        assert not purse.usages()
+        assert purse.spending.connection_lost()
+        assert not purse.spending.connection_lost()
+        report = await purse.spending.settle()
+        assert report.unpriced_responses == 1
+        assert report.spent_pico_usd >= RATE.max_output_tokens * RATE.audio_out
+
+    run(test)
+
+
+def test_each_connection_has_a_reader_of_its_own() -> None:
+    async def test() -> None:
+        purse = Purse()
+        purse.spending.connected()
+        purse.spending.connected()
+        assert [wire.connection for wire in purse.wires] == [0, 1, 2]
+
+    run(test)
+
+
+def test_final_report_is_tried_until_it_is_delivered() -> None:
+    async def test() -> None:
+        purse = Purse()
+        purse.spend("a", 10)
+        purse.budget.fails = 3
+        report = await purse.spending.settle()
+        assert len(purse.budget.reports) == 4
+        assert report == purse.budget.reports[-1]
+        assert report.final
+        assert report.spent_pico_usd == 10 * RATE.audio_out
+        assert len(purse.usages()) == 1
+
+    run(test)
+
+
+def test_final_report_that_cannot_be_delivered_is_still_returned() -> None:
+    async def test() -> None:
+        purse = Purse()
+        purse.budget.hangs = True
+        report = await purse.spending.settle()
+        assert report.final
+        assert clock() == SETTLE_DEADLINE_S
+
+    run(test)
