@@ -412,6 +412,28 @@ async def test_provider_that_cannot_start_fails_the_session(real: Parts, row: St
     assert result.usage is None or result.usage.spent_pico_usd == 0
 
 
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("how", ["stopped", "room deleted"])
+async def test_provider_that_never_answers_is_not_waited_for_when_all_is_over(
+    real: Parts, provider: str, how: str
+) -> None:
+    await set_fault(
+        real.simulators[provider], "never_answer", count=None, params={"stage": "session"}
+    )
+    async with running(real.livekit, real.settings(), json.dumps(contract(provider))) as run:
+        await asyncio.wait_for(asyncio.shield(run.joined), JOIN_S)
+        await run.until(EventKind.METADATA, within_s=5)
+        began = time.monotonic()
+        if how == "stopped":
+            run.session.stop(StopOrder(reason=EndReason.OPERATOR))
+        else:
+            await run.client.delete_room(run.room)
+        result = await ended(run, within_s=8)
+    assert (result.end_reason, result.error) == (EndReason.OPERATOR, None)
+    # The provider alone would have been given ten seconds.
+    assert time.monotonic() - began < 6
+
+
 # --- interviews that something happens to
 
 SHORT = {
