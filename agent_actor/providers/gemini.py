@@ -106,6 +106,12 @@ class TappedSession(realtime_api.RealtimeSession):
         super()._send_client_event(event)
 
     async def _recv_task(self, session: AsyncSession) -> None:
+        if self._session_should_close.is_set():
+            # The plugin connects before it knows the tools, and connects again with them. Whoever
+            # took this first connection for the one to talk on would have the greeting eaten:
+            # its sender still takes a message, and drops it.
+            await super()._recv_task(session)
+            return
         self._taps.connected(session.session_id)
         self._taps.client(InstructionsSet(utf8_bytes=self._setup_bytes()))
         session.receive = _tapped(session.receive, self._on_message)  # type: ignore[method-assign]
