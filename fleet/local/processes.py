@@ -158,22 +158,6 @@ def tied_to_this_process(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *command]
 
 
-def tcp_probe(host: str, port: int) -> Probe:
-    """True once something accepts connections there."""
-
-    async def probe() -> bool:
-        try:
-            _, writer = await asyncio.open_connection(host, port)
-        except OSError:
-            return False
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-        return True
-
-    return probe
-
-
 def free_ports(count: int, *, seed: int | None = None) -> list[int]:
     """Different loopback ports, each free for TCP and UDP a moment ago.
 
