@@ -19,6 +19,7 @@ from agent_actor.contract import ActorId, SessionId
 from agent_actor.errors import ActorBusy, AgentError
 from agent_actor.journal_writer import JournalWriter
 from agent_actor.logs import configure_logs
+from agent_actor.memory_transport import MemoryTransport
 from agent_actor.messages import (
     Allowance,
     Assignment,
@@ -29,8 +30,8 @@ from agent_actor.messages import (
     WarmReport,
 )
 from agent_actor.session import InterviewSession
-from agent_actor.settings import AgentSettings
-from agent_actor.transport import LiveKitTransport
+from agent_actor.settings import AgentSettings, TransportKind
+from agent_actor.transport import LiveKitTransport, Transport
 from agent_actor.warm import warm_process
 
 
@@ -42,6 +43,8 @@ class SessionActor:
         self._actor_id = actor_id
         configure_logs("session-actor")
         self._settings = AgentSettings()
+        if self._settings.transport is TransportKind.MEMORY:
+            self._settings.check_rehearsal()
         self._joined: asyncio.Future[JoinReport] = asyncio.get_event_loop().create_future()
         # The outcome is also in run()'s result; nobody needs to have asked for it here.
         self._joined.add_done_callback(lambda f: f.cancelled() or f.exception())
@@ -103,11 +106,7 @@ class SessionActor:
             assignment.attempt,
             ttl_s=self._settings.journal_ttl_s,
         ).start()
-        transport = LiveKitTransport(
-            url=assignment.livekit_url,
-            token=assignment.token,
-            connect_timeout_s=self._settings.room_connect_timeout_s,
-        )
+        transport = self._transport(assignment)
 
         async def ask_budget(report: UsageReport) -> Allowance | None:
             return None if budget is None else await budget.report.remote(report)
@@ -126,6 +125,15 @@ class SessionActor:
                 return await self._session.run()
         finally:
             await journal.aclose()
+
+    def _transport(self, assignment: Assignment) -> Transport:
+        if self._settings.transport is TransportKind.MEMORY:
+            return MemoryTransport(assignment.metadata or "")
+        return LiveKitTransport(
+            url=assignment.livekit_url,
+            token=assignment.token,
+            connect_timeout_s=self._settings.room_connect_timeout_s,
+        )
 
     def _on_joined(self, report: JoinReport) -> None:
         if not self._joined.done():

@@ -32,6 +32,16 @@ class Record(Protocol):
     def __call__(self, kind: EventKind, **data: Any) -> None: ...
 
 
+class Money(Protocol):
+    """What of the session's money the protocol has to know. See ``Spending``."""
+
+    refused: asyncio.Event
+
+    def close(self) -> None: ...
+
+    async def goodbye_fits(self) -> bool: ...
+
+
 class Conductor:
     """One interview's protocol. All methods run on the session's event loop.
 
@@ -44,12 +54,14 @@ class Conductor:
         *,
         config: SessionConfig,
         session: AgentSession[None],
+        money: Money,
         record: Record,
         on_close: Callable[[bool], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._session = session
+        self._money = money
         self._record = record
         self._on_close = on_close
         self._clock = clock
@@ -137,16 +149,34 @@ class Conductor:
     def participant_speaking(self, active: bool) -> None:
         self._voice.participant_speaking(active)
 
+    def answer(self) -> None:
+        """Have the interviewer answer the participant: the server won't by itself."""
+        if self._listened_to and not self._state.closed:
+            self._say(None)
+
     async def say_goodbye(self) -> None:
         """Returns when the goodbye has been spoken, or it is clear that it won't be. The caller
         bounds it."""
         self._stop_prompting()
         if self._goodbye_owed_by_model:
-            await self._voice.wait_spoken(SPEECH_START_TIMEOUT_S)
+            await self._spoken_or_refused()
             return
         self._hush()
+        if not await self._money.goodbye_fits():
+            self._record(EventKind.NOTE, text="no goodbye: it could not be paid for")
+            return
         handle = self._session.generate_reply(instructions=prompting.CLOSING)
         await handle
+
+    async def _spoken_or_refused(self) -> None:
+        spoken = asyncio.ensure_future(self._voice.wait_spoken(SPEECH_START_TIMEOUT_S))
+        refused = asyncio.ensure_future(self._money.refused.wait())
+        try:
+            await asyncio.wait({spoken, refused}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            spoken.cancel()
+            refused.cancel()
+            await asyncio.gather(spoken, refused, return_exceptions=True)
 
     async def aclose(self) -> None:
         if self._prompting is not None:
@@ -190,6 +220,7 @@ class Conductor:
                 await self._instruct(prompting.time_note(remaining_s))
                 return ""
             case phases.Close(cause=cause):
+                self._money.close()
                 self._record(EventKind.PHASE, change="closing", cause=cause.value)
                 self._on_close(cause is phases.Cause.ENDED)
                 return prompting.CLOSING
@@ -229,9 +260,12 @@ class Conductor:
             # The reconnect that is under way then carries the new instructions itself.
             log.warning("instructions not confirmed by the provider", error=str(error))
 
-    def _say(self, instructions: str) -> None:
+    def _say(self, instructions: str | None) -> None:
         try:
-            self._session.generate_reply(instructions=instructions)
+            if instructions is None:
+                self._session.generate_reply(input_modality="audio")
+            else:
+                self._session.generate_reply(instructions=instructions)
         except RuntimeError as error:
             log.warning("reply not possible, the session is closing", error=str(error))
 

@@ -114,6 +114,37 @@ class Phase(_Model):
     prompt_suffix: str = Field(default="", max_length=16_000)
 
 
+class Rehearsal(_Model):
+    """A scripted participant in place of a real one, for load tests: see
+    ``agent_actor.memory_transport``. Refused by a fleet that is not set to rehearse.
+
+    Seconds are of the script; ``speed`` times as many of them pass in a second, those of coming
+    and leaving apart.
+    """
+
+    seed: int = Field(default=1, ge=0, le=2**32)
+    speed: float = Field(default=1.0, gt=0, le=50, allow_inf_nan=False)
+    arrives_after_s: float | None = Field(default=0.5, ge=0, le=3600, allow_inf_nan=False)
+    """None: never."""
+    leaves_after_s: float | None = Field(default=None, gt=0, le=24 * 3600, allow_inf_nan=False)
+    returns_after_s: float | None = Field(default=None, ge=0, le=3600, allow_inf_nan=False)
+    speech_s: tuple[float, float] = (1.5, 4.0)
+    """How long a turn is, at least and at most."""
+    thinks_s: tuple[float, float] = (0.3, 1.5)
+    patience_s: float = Field(default=15.0, gt=0, le=600, allow_inf_nan=False)
+    """After so long without a word from the interviewer it speaks by itself. Real seconds."""
+    interrupts: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    """The share of the interviewer's turns that it speaks into."""
+
+    @model_validator(mode="after")
+    def _check_spans(self) -> Self:
+        for name in ("speech_s", "thinks_s"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high <= 3600:
+                raise ValueError(f"rehearsal: {name} must be two numbers, the lower first")
+        return self
+
+
 class SessionConfig(_Model):
     """What one interview needs to know, as it stands in the room's metadata."""
 
@@ -135,6 +166,7 @@ class SessionConfig(_Model):
     no_show_seconds: float = Field(default=60, gt=0, le=3600, allow_inf_nan=False)
     reconnect_grace_seconds: float = Field(default=30, ge=0, le=600, allow_inf_nan=False)
     transcribe: bool = True
+    rehearsal: Rehearsal | None = None
 
     @model_validator(mode="after")
     def _check_phases(self) -> Self:

@@ -14,6 +14,7 @@
     │   ├── ProviderKeyMissing
     │   ├── ModelUnpriced          no rate: the session could not be held to its budget
     │   └── ModelRetired           known only to an interface that is gone; names a successor
+    ├── RehearsalRefused           audio in memory, but a real provider
     └── ActorBusy                  a second assignment for an actor that has one
 
 Errors cross Ray actors, so each pickles: the constructor's arguments are its state.
@@ -122,6 +123,10 @@ class ModelUnpriced(ProviderError):
 
 class ModelRetired(ProviderError):
     code = "model_retired"
+
+
+class RehearsalRefused(AgentError):
+    code = "rehearsal_refused"
 
 
 class ActorBusy(AgentError):

@@ -20,7 +20,7 @@ from agent_actor.journal import EventKind
 from agent_actor.lifecycle import Command, Stage
 from agent_actor.messages import StopMode, StopOrder, Verdict
 from agent_actor.recorder import Recorder
-from agent_actor.signals import Broken, GoodbyeSpoken, ProtocolOver, Signal
+from agent_actor.signals import Broken, GoodbyeSpoken, ProtocolOver, Signal, TurnToAnswer
 from agent_actor.transport import RoomChange, RoomEvent, ending_of
 
 log = structlog.get_logger(__name__)
@@ -127,6 +127,9 @@ class Follower:
                 cut_short = early and self._short_of_money
                 reason = EndReason.BUDGET_EXCEEDED if cut_short else EndReason.COMPLETED
                 await self._step(lifecycle.EndWanted(reason=reason, goodbye=True))
+            case TurnToAnswer():
+                if self._life.stage is Stage.LIVE:
+                    self._conductor.answer()
             case GoodbyeSpoken():
                 await self._step(lifecycle.GoodbyeSaid())
             case Broken(error=error):

@@ -37,6 +37,8 @@ class Assignment:
     assigned_at: float
     """Epoch seconds, by the control plane's clock."""
     traceparent: str | None = None
+    metadata: str | None = field(default=None, repr=False)
+    """The contract, where there is no room to read it from (a rehearsal)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +125,8 @@ class UsageReport:
     """The most that responses under way can still be billed; charged if the session is lost."""
     goodbye_pico_usd: int = 0
     """The most that a goodbye could cost if it were said now: what to keep in reserve."""
+    response_pico_usd: int = 0
+    """The most that one more response could cost if it were created now, with all it may say."""
     responses: int = 0
     unpriced_responses: int = 0
     transcription_pico_usd: int = 0
@@ -149,6 +153,8 @@ class Allowance:
     limit_micro_usd: int
     spent_before_micro_usd: int = 0
     """Spent by earlier attempts, as the ledger knows it."""
+    goodbye_micro_usd: int = 0
+    """Beyond ``up_to``, for a goodbye and nothing else."""
     expires_at: float
     verdict: Verdict = Verdict.GO_ON
     epoch: int = 0

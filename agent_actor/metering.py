@@ -10,24 +10,25 @@ pico-dollars:
 * ``estimate``: what the responses under way have cost so far, as best we can tell.
 * ``at_risk``: the most that the responses under way can still be billed.
 
-A provider bills a response when it creates it, with the whole conversation as input. So the
-meter keeps an upper bound of the conversation's size: what the last usage stated, plus what was
-said, sent and generated since.
+A provider bills a response when it creates it, with the whole conversation as input: how large
+that can be is ``agent_actor.conversation``'s to say.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 
 from agent_actor.billing import Billed, ResponseUsage, TranscriptionUsage, settle
 from agent_actor.contract import SessionId
+from agent_actor.conversation import BYTES_PER_TEXT_TOKEN, Conversation, Mark, tokens_of
 from agent_actor.messages import PicoUsd, TokenCounts, UsageReport
 from agent_actor.pricing import Rate, TranscriptionRate
 from agent_actor.wire_events import (
     AudioDelta,
     ConnectionLost,
+    ContextLimit,
     ContextText,
     GoAway,
     InstructionsSet,
@@ -39,68 +40,40 @@ from agent_actor.wire_events import (
     TextDelta,
     TextSent,
     TranscriptionDone,
+    TurnTaking,
     UserAudio,
     UserSpeech,
     UserSpeechStarted,
+    UserTurn,
     WireError,
     WireEvent,
 )
 
-__all__ = [
-    "AudioDelta",
-    "ConnectionLost",
-    "ContextText",
-    "GoAway",
-    "InstructionsSet",
-    "Meter",
-    "ProviderSession",
-    "ResponseCreated",
-    "ResponseDone",
-    "ResponseEnded",
-    "ResponseRequested",
-    "ResponseUsage",
-    "TextDelta",
-    "TextSent",
-    "TranscriptionDone",
-    "TranscriptionUsage",
-    "UserAudio",
-    "UserSpeech",
-    "UserSpeechStarted",
-    "WireError",
-    "WireEvent",
-]
-
 RESPONSE_REFUSED = "conversation_already_has_active_response"
-UNHEARD_MARGIN_MS = 2000
-"""Of the audio sent before a response began, this much may still belong to the next turn."""
-ITEM_OVERHEAD_TOKENS = 16
-"""Special tokens around the two items of a turn, which no audio length accounts for."""
-BYTES_PER_TEXT_TOKEN = 4
-"""For estimates. Bounds take one token a byte: no tokenizer makes more."""
-GOODBYE_OUTPUT_TOKENS = 200
-"""Ten seconds of OpenAI speech: the cap under which a goodbye is reserved for."""
+GOODBYE_OUTPUT_TOKENS = 120
+"""Six seconds of OpenAI speech: the cap under which a goodbye is reserved for."""
+ALONE_INPUT_BYTES = 512
+"""Input of a response that is asked for without the conversation: its own instructions, and what
+the provider wraps around them."""
 
 
-@dataclass
-class _Context:
-    """Size of the conversation in tokens: an upper bound, and a best guess."""
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A response that we asked for and that does not exist yet."""
 
-    text: int = 0
-    audio: int = 0
-    guess_text: int = 0
-    guess_audio: int = 0
+    id: str | None
+    max_output_tokens: int | None
+    alone: bool
 
 
 @dataclass
 class _Under:
-    """A response under way."""
+    """A response under way. ``mark`` None: it does not go by the conversation."""
 
     input: TokenCounts
     guess: TokenCounts
     max_output_tokens: int
-    user_ms: float
-    """How much of the meter's uplink is surely in its input."""
-    text_added: int
+    mark: Mark | None
     audio_ms: float = 0.0
     text_bytes: int = 0
     ended: bool = False
@@ -115,24 +88,26 @@ class Meter:
         rate: Rate,
         transcription: TranscriptionRate | None = None,
         max_output_tokens: int | None = None,
-        goodbye_output_tokens: int = GOODBYE_OUTPUT_TOKENS,
+        goodbye_output_tokens: int | None = GOODBYE_OUTPUT_TOKENS,
+        can_be_alone: bool = True,
+        thinks_beside: bool = False,
     ) -> None:
-        """``max_output_tokens``: the session's cap on a response, None for the model's own."""
+        """``max_output_tokens``: the session's cap on a response, None for the model's own.
+        ``goodbye_output_tokens``: of a goodbye, None where a single response cannot be capped.
+        ``can_be_alone``: responses can be had without the conversation. ``thinks_beside``: the
+        cap does not hold what the model thinks, which is billed as text.
+        """
         self._rate = rate
         self._transcription_rate = transcription
         self._session_cap = max_output_tokens
         self._goodbye_tokens = goodbye_output_tokens
-        self._context = _Context()
-        self._instructions_bytes = 0
-        self._user_ms = 0.0
-        self._speech_ms = 0.0
-        self._speaking_from_ms: float | None = None
-        self._text_added = 0
+        self._can_be_alone = can_be_alone
+        self._thinks_beside = thinks_beside
+        self._conversation = Conversation(rate)
         self._untranscribed_ms: deque[float] = deque()
-        self._last_cached = TokenCounts()
         self._under: dict[str, _Under] = {}
         self._settled: set[str] = set()
-        self._requested = 0
+        self._asked: list[_Asked] = []
         self._seq = 0
         self._spent = 0
         self.tokens = TokenCounts()
@@ -158,35 +133,78 @@ class Meter:
 
     @property
     def at_risk_pico(self) -> PicoUsd:
-        """The most that responses under way, or asked for, can be billed."""
-        asked = self._requested * self.worst_response_pico()
-        return PicoUsd(sum(self._bound(u) for u in self._under.values()) + asked)
+        """The most that responses under way, or asked for, can be billed, and the transcription
+        of what was said and is being said.
+        """
+        asked = sum(self._asked_pico(a) for a in self._asked)
+        under = sum(self._bound(u) for u in self._under.values())
+        return PicoUsd(under + asked + self._untranscribed_pico())
 
     @property
     def goodbye_pico(self) -> PicoUsd:
         """The most that a goodbye could cost if it were said now, under its cap."""
-        return self.worst_response_pico(self._goodbye_tokens)
+        whole = self.worst_response_pico(self._goodbye_tokens)
+        return min(whole, self.alone_pico(self._goodbye_tokens)) if self._can_be_alone else whole
 
     @property
     def responding(self) -> bool:
-        return any(not u.ended for u in self._under.values())
+        """A response is under way, or asked for."""
+        return bool(self._asked) or any(not u.ended for u in self._under.values())
 
-    def worst_response_pico(self, max_output_tokens: int | None = None) -> PicoUsd:
-        """The most that one response created now could cost: no cache hit, the full output."""
-        cap = self._cap(max_output_tokens)
-        return PicoUsd(self._rate.price(self._input_bound()) + cap * self._rate.dearest_output)
+    @property
+    def settling(self) -> bool:
+        """Something is at risk that mostly costs less than was set aside for it."""
+        return self.responding or bool(self._untranscribed_ms)
 
-    def affordable_output_tokens(self, remaining_pico: int) -> int:
+    def worst_response_pico(
+        self,
+        max_output_tokens: int | None = None,
+        *,
+        limit_tokens: int | None = None,
+        more_audio_ms: float = 0.0,
+    ) -> PicoUsd:
+        """The most that one response created now could cost: no cache hit, the full output.
+
+        ``limit_tokens``: with the conversation cut to so many. ``more_audio_ms``: created after
+        so much more of the user.
+        """
+        input_ = self._conversation.bound(limit_tokens=limit_tokens, more_audio_ms=more_audio_ms)
+        return PicoUsd(self._rate.price(input_) + self._output_pico(self._cap(max_output_tokens)))
+
+    def affordable_output_tokens(
+        self, remaining_pico: int, *, limit_tokens: int | None = None
+    ) -> int:
         """The output cap under which a response created now costs at most ``remaining_pico``.
 
         0: not even its input can be paid for.
         """
-        left = remaining_pico - self._rate.price(self._input_bound())
-        return max(min(left // self._rate.dearest_output, self._cap(None)), 0)
+        bound = self._conversation.bound(limit_tokens=limit_tokens)
+        return self._output_for(remaining_pico - self._rate.price(bound))
 
-    def set_max_output_tokens(self, cap: int | None) -> None:
-        """The session's cap changed; responses created from now on are bounded by it."""
-        self._session_cap = cap
+    def affordable_context_tokens(self, remaining_pico: int, max_output_tokens: int) -> int:
+        """To how many tokens the conversation has to be cut, so that a response under this cap
+        costs at most ``remaining_pico``. 0: there is no such number.
+        """
+        head = self._conversation.head_tokens * self._rate.text_in
+        left = remaining_pico - head - self._output_pico(self._cap(max_output_tokens))
+        tokens = left // max(self._rate.audio_in, self._rate.text_in)
+        return tokens if tokens >= self._conversation.turn_tokens else 0
+
+    def alone_pico(self, max_output_tokens: int | None = None) -> PicoUsd:
+        """The most that a response asked for without the conversation could cost."""
+        cap = self._cap(max_output_tokens)
+        return PicoUsd(ALONE_INPUT_BYTES * self._rate.text_in + self._output_pico(cap))
+
+    def affordable_alone_tokens(self, remaining_pico: int) -> int:
+        """Its output cap, as above; 0 too where there is no such response."""
+        if not self._can_be_alone:
+            return 0
+        return self._output_for(remaining_pico - ALONE_INPUT_BYTES * self._rate.text_in)
+
+    def transcription_bound_pico(self, ms: float) -> PicoUsd:
+        """The most that the transcription of one turn of that length could cost."""
+        rate = self._transcription_rate
+        return rate.price_duration(ceil(ms)) if rate else PicoUsd(0)
 
     def report(
         self, *, session_id: SessionId, attempt: int, now: float, final: bool = False
@@ -210,6 +228,7 @@ class Meter:
             estimate_pico_usd=self.estimate_pico,
             at_risk_pico_usd=self.at_risk_pico,
             goodbye_pico_usd=self.goodbye_pico,
+            response_pico_usd=self.worst_response_pico(),
             responses=self.responses,
             unpriced_responses=self.unpriced_responses,
             transcription_pico_usd=self.transcription_pico,
@@ -236,24 +255,24 @@ class Meter:
             case TranscriptionDone(usage=usage):
                 return self._transcribed(usage)
             case UserAudio(ms=ms):
-                self._user_ms += ms
+                self._conversation.user_audio(ms)
             case UserSpeechStarted():
-                self._speaking_from_ms = self._user_ms
+                self._conversation.speech_started()
             case UserSpeech(ms=ms):
                 self._spoke(ms)
             case ContextText(utf8_bytes=size) | TextSent(utf8_bytes=size):
-                self._add_text(size)
+                self._conversation.text(size)
             case InstructionsSet(utf8_bytes=size):
-                self._add_text(max(size - self._instructions_bytes, 0))
-                self._instructions_bytes = size
-            case ResponseRequested():
-                self._requested += 1
+                self._conversation.instructions(size)
+            case ContextLimit(tokens=tokens):
+                self._conversation.limit_tokens = tokens
+            case ResponseRequested(id=id_, max_output_tokens=cap, alone=alone):
+                self._asked.append(_Asked(id=id_, max_output_tokens=cap, alone=alone))
             case ConnectionLost():
                 return self._lose()
-            case WireError(code=code):
-                # Our request was refused, as one response was under way already: not billed.
-                self._requested = max(self._requested - (code == RESPONSE_REFUSED), 0)
-            case ProviderSession() | GoAway():
+            case WireError(code=code, event_id=id_):
+                self._refused(code, id_)
+            case ProviderSession() | GoAway() | UserTurn() | TurnTaking():
                 pass
         return False
 
@@ -263,19 +282,34 @@ class Meter:
         # Usage that has not come by the time the next response begins is not expected any more.
         for id_ in [i for i, u in self._under.items() if u.ended]:
             self._charge_bound(id_)
-        self._requested = max(self._requested - 1, 0)
-        self._open(event.id, event.max_output_tokens)
+        asked = self._take_asked(event.request)
+        caps = [event.max_output_tokens, asked.max_output_tokens if asked else None]
+        cap = min((c for c in caps if c is not None), default=None)
+        self._open(event.id, cap, alone=asked is not None and asked.alone)
         return True
 
-    def _open(self, id_: str, cap: int | None) -> _Under:
-        bound = self._input_bound()
-        heard = self._user_ms if self._speaking_from_ms is None else self._speaking_from_ms
+    def _refused(self, code: str | None, id_: str | None) -> None:
+        """What we asked for and was refused is not billed."""
+        if id_ is not None:
+            self._asked = [a for a in self._asked if a.id != id_]
+        elif code == RESPONSE_REFUSED and self._asked:
+            self._asked.pop()
+
+    def _take_asked(self, id_: str | None) -> _Asked | None:
+        """The one by that id; where the provider does not say for which, the oldest."""
+        for asked in self._asked:
+            if asked.id is None or asked.id == id_:
+                self._asked.remove(asked)
+                return asked
+        return None
+
+    def _open(self, id_: str, cap: int | None, *, alone: bool = False) -> _Under:
+        conversation = self._conversation
         under = _Under(
-            input=bound,
-            guess=self._input_guess(),
+            input=TokenCounts(input_text=ALONE_INPUT_BYTES) if alone else conversation.bound(),
+            guess=TokenCounts(input_text=ALONE_INPUT_BYTES) if alone else conversation.guess(),
             max_output_tokens=self._cap(cap),
-            user_ms=max(heard - UNHEARD_MARGIN_MS, 0.0),
-            text_added=self._text_added,
+            mark=None if alone else conversation.mark(),
         )
         self._under[id_] = under
         return under
@@ -305,28 +339,8 @@ class Meter:
         self.bounded_responses += billed.bounded
         # What was used is known then, but not what it costs.
         self.unpriced_responses += self._rate.bound
-        self._last_cached = billed.tokens
-        self._rebase(billed, under)
-
-    def _rebase(self, billed: Billed, under: _Under | None) -> None:
-        """The conversation is what was just billed, and what came in since it began."""
-        t = billed.tokens
-        since = self._text_added - under.text_added if under else 0
-        text = t.input_text + t.output_text + billed.input_image + ITEM_OVERHEAD_TOKENS
-        audio = t.input_audio + t.output_audio
-        self._context = _Context(
-            text=text + since,
-            audio=audio,
-            guess_text=text + -(-since // BYTES_PER_TEXT_TOKEN),
-            guess_audio=audio,
-        )
-        heard = under.user_ms if under else max(self._user_ms - UNHEARD_MARGIN_MS, 0.0)
-        self._user_ms -= min(heard, self._user_ms)
-        if self._speaking_from_ms is not None:
-            self._speaking_from_ms = max(self._speaking_from_ms - heard, 0.0)
-        for other in self._under.values():
-            other.user_ms = max(other.user_ms - heard, 0.0)
-        self._speech_ms = 0.0
+        if under is None or under.mark is not None:
+            self._conversation.rebase(billed, under.mark if under else None)
 
     def _charge_bound(self, id_: str) -> None:
         under = self._under.pop(id_)
@@ -338,30 +352,32 @@ class Meter:
         self.tokens += under.input + output
         self.responses += 1
         self.unpriced_responses += 1
-        self._context.audio += under.max_output_tokens
-        self._context.text += ITEM_OVERHEAD_TOKENS
-        self._context.guess_audio += self._spoken(under).output_audio
+        if under.mark is not None:
+            self._conversation.generated(
+                most_tokens=under.max_output_tokens, guess_audio=self._spoken(under).output_audio
+            )
 
     def _lose(self) -> bool:
-        for number in range(self._requested):
-            self._open(f"requested {len(self._settled)}+{number}", None)
-        self._requested = 0
+        asked, self._asked = self._asked, []
+        for number, a in enumerate(asked):
+            name = f"requested {len(self._settled)}+{number}"
+            self._open(name, a.max_output_tokens, alone=a.alone)
         before = self._spent
         for id_ in list(self._under):
             self._charge_bound(id_)
         while self._untranscribed_ms:
             self._transcribed(None)
-        self._speaking_from_ms = None
+        self._conversation.speech_lost()
         return self._spent > before
 
     def _spoke(self, ms: float) -> None:
-        self._speech_ms += ms
-        self._speaking_from_ms = None
+        self._conversation.speech_ended(ms, between_responses=not self._under)
         if self._transcription_rate is not None:
             self._untranscribed_ms.append(ms)
 
     def _transcribed(self, usage: TranscriptionUsage | None) -> bool:
-        spoken_ms = self._untranscribed_ms.popleft() if self._untranscribed_ms else self._user_ms
+        pending = self._untranscribed_ms
+        spoken_ms = pending.popleft() if pending else self._conversation.unsettled_ms
         pico = self._transcription_price(usage, spoken_ms)
         self.unpriced_transcriptions += usage is None
         self._spent += pico
@@ -394,11 +410,6 @@ class Meter:
 
     # Bounds and guesses
 
-    def _add_text(self, utf8_bytes: int) -> None:
-        self._text_added += utf8_bytes
-        self._context.text += utf8_bytes
-        self._context.guess_text += -(-utf8_bytes // BYTES_PER_TEXT_TOKEN)
-
     def _find(self, id_: str | None) -> _Under | None:
         if id_ is not None:
             return self._under.get(id_)
@@ -408,40 +419,35 @@ class Meter:
         caps = (cap, self._session_cap, self._rate.max_output_tokens)
         return min(c for c in caps if c is not None)
 
-    def _input_bound(self) -> TokenCounts:
-        audio = self._context.audio + _tokens(self._user_ms, self._rate.user_audio_tokens_per_s)
-        return self._windowed(self._context.text + ITEM_OVERHEAD_TOKENS, audio)
+    def _asked_pico(self, asked: _Asked) -> int:
+        if asked.alone:
+            return self.alone_pico(asked.max_output_tokens)
+        return self.worst_response_pico(asked.max_output_tokens)
 
-    def _input_guess(self) -> TokenCounts:
-        heard = self._speech_ms or self._user_ms
-        audio = self._context.guess_audio + _tokens(heard, self._rate.user_audio_tokens_per_s)
-        guess = self._windowed(self._context.guess_text, audio)
-        return replace(
-            guess,
-            cached_text=min(self._last_cached.cached_text, guess.input_text),
-            cached_audio=min(self._last_cached.cached_audio, guess.input_audio),
-        )
+    def _untranscribed_pico(self) -> int:
+        speaking_ms = self._conversation.speaking_ms
+        turns = [*self._untranscribed_ms, *([speaking_ms] if speaking_ms else [])]
+        return sum(self.transcription_bound_pico(ms) for ms in turns)
 
-    def _windowed(self, text: int, audio: int) -> TokenCounts:
-        """At most the model's window, the dearer kind first."""
-        audio = min(audio, self._rate.context_tokens)
-        return TokenCounts(
-            input_audio=audio, input_text=min(text, self._rate.context_tokens - audio)
-        )
+    def _output_pico(self, cap: int) -> int:
+        rate = self._rate
+        beside = rate.max_output_tokens - cap if self._thinks_beside else 0
+        return cap * rate.dearest_output + beside * rate.text_out
+
+    def _output_for(self, left_pico: int) -> int:
+        cap = self._cap(None)
+        if self._thinks_beside:
+            return cap if left_pico >= self._output_pico(cap) else 0
+        return max(min(left_pico // self._rate.dearest_output, cap), 0)
 
     def _bound(self, under: _Under) -> int:
-        return self._rate.price(under.input) + under.max_output_tokens * self._rate.dearest_output
+        return self._rate.price(under.input) + self._output_pico(under.max_output_tokens)
 
     def _guess(self, under: _Under) -> int:
         return self._rate.price(under.guess + self._spoken(under))
 
     def _spoken(self, under: _Under) -> TokenCounts:
         return TokenCounts(
-            output_audio=_tokens(under.audio_ms, self._rate.agent_audio_tokens_per_s),
+            output_audio=tokens_of(under.audio_ms, self._rate.agent_audio_tokens_per_s),
             output_text=-(-under.text_bytes // BYTES_PER_TEXT_TOKEN),
         )
-
-
-def _tokens(ms: float, per_s: int) -> int:
-    """Rounded up to a whole token."""
-    return -(-ceil(ms) * per_s // 1000)

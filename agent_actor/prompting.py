@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent_actor.contract import Phase, SessionConfig
+from agent_actor.contract import Language, Phase, SessionConfig
 
 ADVANCE_TOOL = "advance_phase"
 END_TOOL = "end_interview"
 
 CLOSING = "[closing] Thank the participant warmly in one or two sentences and say goodbye."
+_LANGUAGES = {
+    Language.EN: "English",
+    Language.DE: "German",
+    Language.FR: "French",
+    Language.ES: "Spanish",
+    Language.JA: "Japanese",
+    Language.KO: "Korean",
+}
 WRAP_UP = (
     "[wrap-up] The interview must end soon. Bring the current topic to a close in your next "
     f"turn, then call {END_TOOL}."
@@ -45,6 +53,11 @@ def entered(phases: Sequence[Phase], index: int) -> str:
 def opening(config: SessionConfig) -> str:
     """For the very first words."""
     return f"Greet the participant briefly and begin phase {config.phases[0].id!r}."
+
+
+def closing_in(language: Language) -> str:
+    """For a goodbye that is said without knowing what was spoken before."""
+    return f"{CLOSING} You have interviewed them; the time is up. Speak {_LANGUAGES[language]}."
 
 
 def moved_on(phases: Sequence[Phase], index: int) -> str:

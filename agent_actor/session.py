@@ -41,17 +41,16 @@ from agent_actor.journal import EventKind, LiveState
 from agent_actor.journal_writer import JournalWriter
 from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResult, StopOrder
 from agent_actor.metadata import Found, wait_for_config
-from agent_actor.metering import Meter
 from agent_actor.pricing import Rate, RateTable
 from agent_actor.prompting import instructions_for
 from agent_actor.providers.base import ProviderModel, WireTaps
-from agent_actor.providers.factory import build_provider, new_wire
+from agent_actor.providers.factory import build_provider, is_capped, new_meter, new_wire
 from agent_actor.providers.failures import classify
 from agent_actor.providers.openai import TRANSCRIPTION_MODEL
 from agent_actor.rates import load_rates
 from agent_actor.recorder import Recorder
 from agent_actor.settings import AgentSettings
-from agent_actor.signals import Broken, ProtocolOver, Signal
+from agent_actor.signals import Broken, ProtocolOver, Signal, TurnToAnswer
 from agent_actor.spending import AskBudget, Spending
 from agent_actor.transport import RoomChange, RoomEvent, Transport, ending_of
 
@@ -97,6 +96,7 @@ class InterviewSession:
         self._provider_ready.add_done_callback(lambda f: f.cancelled() or f.exception())
         self._provider_error: AgentError | None = None
         self._response_lost = False
+        self._provider: ProviderModel | None = None
         self._spending: Spending | None = None
         self._conductor: Conductor | None = None
         self._follower: Follower | None = None
@@ -183,9 +183,11 @@ class InterviewSession:
     async def _converse(self, config: SessionConfig) -> None:
         provider = self._prepare(config)
         session = self._new_agent_session(provider)
+        assert self._spending is not None
         conductor = Conductor(
             config=config,
             session=session,
+            money=self._spending,
             record=self._recorder.record,
             on_close=lambda early: self._signals.put_nowait(ProtocolOver(early=early)),
         )
@@ -205,12 +207,15 @@ class InterviewSession:
         rate = rates.rate_for(config.provider.value, config.model, today)
         spending = self._new_spending(config, rates, rate, today)
         taps = WireTaps(
+            permit=spending.permit,
+            may_hear=spending.may_hear,
             server=spending.server_event,
             client=spending.client_event,
             connected=self._on_provider_connected,
             disconnected=self._on_provider_disconnected,
         )
         provider = build_provider(config, self._settings, rate.model, taps)
+        self._provider = provider
         self._spending = spending
         self._own(spending.run())
         self._recorder.outcome.unmapped = provider.unmapped
@@ -226,13 +231,25 @@ class InterviewSession:
             transcription = rates.transcription_rate_for(TRANSCRIPTION_MODEL, today)
         return Spending(
             assignment=self._assignment,
-            meter=Meter(rate=rate, transcription=transcription),
+            meter=new_meter(config.provider, self._settings, rate, transcription),
+            capped=is_capped(config.provider),
             new_wire=partial(new_wire, config.provider),
             report_interval_s=self._settings.report_interval_s,
             ask_budget=self._ask_budget,
             record=self._recorder.record,
             on_verdict=self._signals.put_nowait,
+            on_turn=lambda: self._signals.put_nowait(TurnToAnswer()),
+            take_turns=self._take_turns,
+            listen=self._listen,
         )
+
+    def _take_turns(self, by_server: bool) -> None:
+        if self._provider is not None:
+            self._provider.take_turns(by_server)
+
+    def _listen(self) -> None:
+        if self._provider is not None:
+            self._provider.listen()
 
     async def _start_voice(
         self, config: SessionConfig, session: AgentSession[None], conductor: Conductor

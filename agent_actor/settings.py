@@ -6,12 +6,26 @@ never through an actor's arguments, which end up in Ray's tables and on its dash
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from agent_actor.errors import RehearsalRefused
 from agent_actor.rates import UnpricedModels
+
+
+class TransportKind(StrEnum):
+    """How a session and its participant hear each other."""
+
+    LIVEKIT = "livekit"
+    MEMORY = "memory"
+    """Not at all: a scripted participant in the same process. For load tests."""
+
+
+_PROVIDERS_OWN = (".openai.com", ".googleapis.com", ".azure.com")
 
 
 class AgentSettings(BaseSettings):
@@ -38,6 +52,8 @@ class AgentSettings(BaseSettings):
     gemini_ca_cert: Path | None = None
     """A CA to trust for ``gemini_base_url`` alone, beside nothing else."""
 
+    transport: TransportKind = TransportKind.LIVEKIT
+
     room_connect_timeout_s: float = 10.0
     metadata_timeout_s: float = 5.0
     metadata_poll_s: float = 0.15
@@ -45,6 +61,24 @@ class AgentSettings(BaseSettings):
     first_audio_timeout_s: float = 20.0
     """From the greeting's request to its first audio; then the provider counts as failed."""
     goodbye_timeout_s: float = 15.0
+    max_response_s: float = Field(default=120.0, ge=5, le=600)
+    """The longest that the interviewer may speak at a stretch: the provider cuts it off there.
+    What a response can cost at most goes by it, and so how early near its limit a session becomes
+    careful."""
     report_interval_s: float = 1.0
     linger_s: float = 10.0
     """How long an actor whose session is over waits to be collected before it exits."""
+
+    def check_rehearsal(self) -> None:
+        """A scripted participant may speak to simulators only: it must never cost real money, nor
+        stand where a real one is expected. Raises RehearsalRefused.
+        """
+        for variable, url in (
+            ("FLEET_OPENAI_BASE_URL", self.openai_base_url),
+            ("FLEET_GEMINI_BASE_URL", self.gemini_base_url),
+        ):
+            host = urlsplit(url or "").hostname or ""
+            if not host or f".{host}".endswith(_PROVIDERS_OWN):
+                raise RehearsalRefused(
+                    f"FLEET_TRANSPORT=memory needs {variable} to be a simulator's address"
+                )

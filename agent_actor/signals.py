@@ -18,6 +18,11 @@ class ProtocolOver:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TurnToAnswer:
+    """The participant has spoken, and the answer is ours to ask for."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class GoodbyeSpoken:
     """The goodbye is over, or it is clear that it will not come."""
 
@@ -29,4 +34,4 @@ class Broken:
     error: AgentError
 
 
-Signal = RoomEvent | StopOrder | Verdict | ProtocolOver | GoodbyeSpoken | Broken
+Signal = RoomEvent | StopOrder | Verdict | ProtocolOver | TurnToAnswer | GoodbyeSpoken | Broken

@@ -1,8 +1,9 @@
 """A session's money loop: meter what the wire says, report it, and heed the allowance.
 
-The session never waits for the budget actor. It spends within the last allowance it was given;
-when what it has spent reaches that, or the allowance expires without a renewal (the budget
-actor, its ledger or the head node being down), it ends itself. Fail closed, never open.
+The session spends within the last allowance it was given and begins nothing that this would not
+cover at its worst (``purse``). When the next answer can no longer be paid for, or the allowance
+expires without a renewal (the budget actor, its ledger or the head node being down), it ends
+itself. Fail closed, never open.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from agent_actor.conductor import Record
 from agent_actor.journal import EventKind
 from agent_actor.messages import Allowance, Assignment, UsageReport, Verdict, to_micro_usd
 from agent_actor.metering import Meter
+from agent_actor.permits import Permit
 from agent_actor.providers.base import RawEvent
 from agent_actor.providers.factory import Wire
-from agent_actor.wire_events import ConnectionLost, WireEvent
+from agent_actor.purse import Purse
+from agent_actor.wire_events import ConnectionLost, TurnTaking, UserTurn, WireEvent
 
 log = structlog.get_logger(__name__)
 
@@ -33,15 +36,19 @@ ASK_TIMEOUT_S = 2.0
 """An answer that takes longer is as good as none: the next report asks again."""
 SETTLE_DEADLINE_S = 5.0
 RETRY_S = 0.5
+CUT_OFF_TIMEOUT_S = 1.5
 _ORDER = (Verdict.GO_ON, Verdict.WRAP_UP, Verdict.END)
 
 
 class Spending:
-    """``server_event``, ``client_event``, ``connected`` and ``connection_lost`` are the wire's
-    taps: they return at once. ``run`` reports until cancelled; ``settle`` then delivers the final
-    figures.
+    """``server_event``, ``client_event``, ``connected``, ``connection_lost``, ``permit`` and
+    ``may_hear`` are the wire's taps: they return at once. ``run`` reports until cancelled;
+    ``settle`` then delivers the final figures.
 
-    ``on_verdict`` is called once for each step up: WRAP_UP, then END.
+    ``on_verdict`` is called once for each step up: WRAP_UP, then END. ``on_turn``: the
+    participant has said something that the server will not answer by itself, and that there is
+    money to answer. ``take_turns`` tells the provider whether its server may answer by itself,
+    ``listen`` that it may hear again.
     """
 
     def __init__(
@@ -49,18 +56,23 @@ class Spending:
         *,
         assignment: Assignment,
         meter: Meter,
+        capped: bool,
         new_wire: Callable[[int], Wire],
         report_interval_s: float,
         ask_budget: AskBudget,
         record: Record,
         on_verdict: Callable[[Verdict], None],
+        on_turn: Callable[[], None],
+        take_turns: Callable[[bool], None],
+        listen: Callable[[], None],
         now: Callable[[], float] = time.time,
         retry_s: float = RETRY_S,
     ) -> None:
+        """``capped``: see ``Purse``."""
         self._session_id = assignment.session_id
         self._attempt = assignment.attempt
-        self._allowance = assignment.allowance
         self._meter = meter
+        self._purse = Purse(meter, assignment.allowance, capped=capped)
         self._new_wire = new_wire
         self._connections = 0
         self._wire = new_wire(0)
@@ -68,10 +80,18 @@ class Spending:
         self._ask_budget = ask_budget
         self._record = record
         self._on_verdict = on_verdict
+        self._on_turn = on_turn
+        self._take_turns = take_turns
+        self._listen = listen
+        self._deaf = False
         self._now = now
         self._retry_s = retry_s
         self._told = Verdict.GO_ON
+        self._unanswered = False
         self._report_now = asyncio.Event()
+        self._settled = asyncio.Event()
+        self.refused = asyncio.Event()
+        """Set once the goodbye could not be paid for."""
         self.last_report: UsageReport | None = None
 
     # --- the wire's taps
@@ -80,10 +100,37 @@ class Spending:
         for event in self._wire.read(raw):
             if self._meter.feed(event):
                 self._report_now.set()
+            match event:
+                case TurnTaking(by_server=by_server):
+                    self._purse.confirmed(server_begins=by_server)
+                case UserTurn() if self._purse.must_answer and not self._purse.closing:
+                    self._unanswered = True
+                    self._report_now.set()
+        if not self._meter.responding:
+            self._settled.set()
         self._judge()
+        self._answer()
+        if self._deaf and self._purse.ease():
+            self._listen()
 
     def client_event(self, event: WireEvent) -> None:
         self._meter.feed(event)
+
+    def permit(self) -> Permit | None:
+        """Bounds for a response that is about to be asked for; None: do not ask."""
+        self._decide_turns(asking=True)
+        permit = self._purse.permit()
+        if permit is None:
+            self._went_short()
+        return permit
+
+    def may_hear(self, more_ms: float) -> bool:
+        """Whether so much more of the participant may be sent to the provider."""
+        heard = self._purse.may_hear(more_ms)
+        self._deaf = not heard
+        if not heard and not self._purse.closing and not self._meter.settling:
+            self._report_now.set()
+        return heard
 
     def connected(self) -> None:
         """A connection is up; its events are read apart from an earlier one's."""
@@ -92,26 +139,54 @@ class Spending:
 
     def connection_lost(self) -> bool:
         """Whether a response was under way, or asked for, and is lost with it."""
-        lost = self._meter.at_risk_pico > 0
+        lost = self._meter.responding
         if self._meter.feed(ConnectionLost()):
             self._report_now.set()
+        self._settled.set()
         return lost
+
+    # --- the goodbye
+
+    def close(self) -> None:
+        """Only the goodbye is paid for from now on."""
+        self._purse.closing = True
+        self._unanswered = False
+        self._decide_turns()
+
+    async def goodbye_fits(self) -> bool:
+        """Whether a goodbye can be paid for. What was cut off for it is waited for, as it is at
+        risk until the provider has billed it; at most ``CUT_OFF_TIMEOUT_S``.
+        """
+        self.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CUT_OFF_TIMEOUT_S):
+                while self._meter.responding:
+                    self._settled.clear()
+                    await self._settled.wait()
+        return self._purse.goodbye_fits
 
     # --- the budget's side
 
     def restrain(self, allowance: Allowance) -> None:
         """Take a new allowance. An older one that arrives late is not taken: it could undo a
         limit that has been lowered since."""
-        if _age(allowance) >= _age(self._allowance):
-            self._allowance = allowance
+        if _age(allowance) >= _age(self._purse.allowance):
+            self._purse.allowance = allowance
             self._judge()
+            if self._purse.short:
+                self._answer()
+            if self._deaf and self._purse.ease():
+                self._listen()
 
     async def run(self) -> None:
-        """Report at once when money has moved, and at least every interval."""
+        """Report at once when money has moved, or is short, and at least every interval."""
         while True:
+            self._report_now.clear()
+            was_short = self._purse.short
             await self._report(final=False)
             self._judge()
-            self._report_now.clear()
+            if was_short:
+                self._still_short()
             try:
                 async with asyncio.timeout(self._interval_s):
                     await self._report_now.wait()
@@ -164,27 +239,69 @@ class Spending:
         return True
 
     def _judge(self) -> None:
-        verdict = self._verdict()
+        self._step_up(self._verdict())
+        self._decide_turns()
+
+    def _step_up(self, verdict: Verdict) -> None:
         if _ORDER.index(verdict) <= _ORDER.index(self._told):
             return
         self._told = verdict
-        self._record(
-            EventKind.BUDGET,
-            verdict=verdict.value,
-            spent_micro_usd=self._spent_micro_usd(),
-            up_to_micro_usd=self._allowance.up_to_micro_usd,
-        )
+        self._note_budget(verdict=verdict.value)
         self._report_now.set()
         self._on_verdict(verdict)
 
     def _verdict(self) -> Verdict:
+        allowance = self._purse.allowance
         spent = self._spent_micro_usd() + to_micro_usd(self._meter.estimate_pico)
-        if spent >= self._allowance.up_to_micro_usd or self._now() >= self._allowance.expires_at:
+        up_to = allowance.up_to_micro_usd
+        if self._purse.closing:
+            up_to += allowance.goodbye_micro_usd
+        if spent >= up_to or self._now() >= allowance.expires_at:
             return Verdict.END
-        return self._allowance.verdict
+        return allowance.verdict
+
+    def _decide_turns(self, *, asking: bool = False) -> None:
+        by_server = self._purse.take_turns(asking=asking)
+        if by_server is None:
+            return
+        self._note_budget(turns="server" if by_server else "permit")
+        self._take_turns(by_server)
+        # More may be allowed by now.
+        self._report_now.set()
+
+    def _answer(self) -> None:
+        if self._unanswered and self._purse.ease():
+            self._unanswered = False
+            self._on_turn()
+
+    def _went_short(self) -> None:
+        if self._purse.closing:
+            self.refused.set()
+            return
+        # Whatever it was for, the interviewer takes the word by itself when there is money again.
+        self._unanswered = True
+        self._report_now.set()
+
+    def _still_short(self) -> None:
+        """The budget was asked, or could not be: there is no more. What is under way is waited
+        for, as it mostly costs less than was set aside for it.
+        """
+        if self._purse.closing or self._meter.settling or self._purse.ease():
+            self._answer()
+            return
+        self._step_up(Verdict.END)
 
     def _spent_micro_usd(self) -> int:
-        return self._allowance.spent_before_micro_usd + to_micro_usd(self._meter.spent_pico)
+        before = self._purse.allowance.spent_before_micro_usd
+        return before + to_micro_usd(self._meter.spent_pico)
+
+    def _note_budget(self, **data: str) -> None:
+        self._record(
+            EventKind.BUDGET,
+            **data,
+            spent_micro_usd=self._spent_micro_usd(),
+            up_to_micro_usd=self._purse.allowance.up_to_micro_usd,
+        )
 
     def _record_usage(self, report: UsageReport) -> None:
         tokens = report.tokens

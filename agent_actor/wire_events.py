@@ -22,8 +22,11 @@ class ProviderSession:
 
 @dataclass(frozen=True, kw_only=True)
 class ResponseCreated:
+    """``request``: the id of our request that it answers, where the provider says so."""
+
     id: str
     max_output_tokens: int | None = None
+    request: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,18 @@ class UserSpeech:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UserTurn:
+    """A turn of the user's is in the conversation, to be answered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnTaking:
+    """The settings in force: whether the server answers a turn by itself."""
+
+    by_server: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ContextText:
     """A text item is in the conversation."""
 
@@ -105,6 +120,8 @@ class WireError:
     code: str | None
     type: str | None
     message: str = ""
+    event_id: str | None = None
+    """Of our event that it is about."""
 
 
 # What the session did
@@ -126,7 +143,23 @@ class TextSent:
 
 @dataclass(frozen=True, kw_only=True)
 class ResponseRequested:
-    """We asked for a response. If the connection goes before it is created, it may be billed."""
+    """We asked for a response. If the connection goes before it is created, it may be billed.
+
+    ``id`` None: the provider will not say which response answers it. ``alone``: it is to be made
+    without the conversation.
+    """
+
+    id: str | None = None
+    max_output_tokens: int | None = None
+    alone: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextLimit:
+    """We had the provider keep no more of the conversation than so many tokens beside the
+    instructions; None: as much as the model can take."""
+
+    tokens: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +177,8 @@ WireEvent = (
     | TranscriptionDone
     | UserSpeechStarted
     | UserSpeech
+    | UserTurn
+    | TurnTaking
     | ContextText
     | InstructionsSet
     | GoAway
@@ -151,5 +186,6 @@ WireEvent = (
     | UserAudio
     | TextSent
     | ResponseRequested
+    | ContextLimit
     | ConnectionLost
 )

@@ -210,6 +210,7 @@ def dispatch_limits(settings: FleetSettings) -> DispatchLimits:
         join_timeout_s=settings.join_timeout_s,
         token_ttl_s=settings.participant_token_ttl_s,
         room_empty_timeout_s=settings.room_empty_timeout_s,
+        rehearses=settings.rehearses,
     )
 
 

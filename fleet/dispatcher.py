@@ -17,10 +17,19 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import ceil
 
 import structlog
 
-from agent_actor.contract import EndReason, SessionConfig, SessionId, SessionState, StudyId
+from agent_actor.contract import (
+    ContractInvalid,
+    EndReason,
+    FieldProblem,
+    SessionConfig,
+    SessionId,
+    SessionState,
+    StudyId,
+)
 from agent_actor.messages import JoinReport, Verdict
 from agent_actor.messages import StopMode as StopMode
 from fleet.dispatch_plan import DispatchRequest, Plan, make_plan
@@ -77,6 +86,9 @@ class DispatchLimits:
     room_empty_timeout_s: int = 120
     refusal_wait_s: float = 0.5
     """How long an answer that is to come at once waits to hear whether the fleet is full."""
+    rehearses: bool = False
+    """Sessions are rehearsals: nobody enters their rooms, and the contract comes with the
+    assignment."""
 
     @property
     def wait_for_actor_s(self) -> float:
@@ -144,6 +156,9 @@ class Dispatcher:
         """
         if self._closed:
             raise FleetDraining
+        if request.config.rehearsal is not None and not self._limits.rehearses:
+            problem = "this fleet does not rehearse (FLEET_TRANSPORT=memory)"
+            raise ContractInvalid([FieldProblem(field="rehearsal", problem=problem)])
         steps = StepTimer(self._parts.clock)
         with steps("validate"):
             session_id, now = self._parts.new_id(), self._parts.now()
@@ -225,7 +240,7 @@ class Dispatcher:
             await parts.rooms.create_room(
                 room,
                 metadata=dispatch.plan.metadata,
-                empty_timeout_s=self._limits.room_empty_timeout_s,
+                empty_timeout_s=self._empty_timeout_s(dispatch.plan),
             )
         with dispatch.steps("join"):
             dispatch.handed_over = True
@@ -247,7 +262,13 @@ class Dispatcher:
             session_timeout_s=dispatch.plan.config.session_timeout_seconds,
             wait_for_actor_s=self._limits.wait_for_actor_s,
             traceparent=dispatch.request.traceparent,
+            metadata=dispatch.plan.metadata if self._limits.rehearses else None,
         )
+
+    def _empty_timeout_s(self, plan: Plan) -> int:
+        """A rehearsal's room stays empty; its end must not be taken for the session's."""
+        longest_s = ceil(plan.config.session_timeout_seconds) if self._limits.rehearses else 0
+        return self._limits.room_empty_timeout_s + longest_s
 
     async def _joined(self, dispatch: _Dispatch, report: JoinReport) -> SessionRecord:
         timings_s = {**dispatch.steps.timings_s, "connect": report.connect_s}

@@ -34,6 +34,8 @@ class StartRequest:
     wait_for_actor_s: float = 10.0
     """How long a further attempt may wait for an actor."""
     traceparent: str | None = None
+    metadata: str | None = None
+    """The contract, for a session that has no room to read it from (a rehearsal)."""
 
 
 class RosterClient(Protocol):

@@ -318,6 +318,7 @@ class SessionRun:
             allowance=allowance,
             assigned_at=self._parts.now(),
             traceparent=request.traceparent,
+            metadata=request.metadata,
         )
 
     async def _note_joined(self, report: JoinReport) -> None:

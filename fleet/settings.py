@@ -19,6 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from agent_actor.rates import UnpricedModels
+from agent_actor.settings import TransportKind
 from fleet.errors import SettingsInvalid
 
 DAY_S = 24 * 3600
@@ -78,6 +79,10 @@ class FleetSettings(BaseSettings):
     ray_address: str | None = Field(default=None, validation_alias="RAY_ADDRESS")
     """None starts a local one."""
     ray_namespace: str = Field(default=RAY_NAMESPACE, min_length=1)
+
+    transport: TransportKind = TransportKind.LIVEKIT
+    """``memory`` rehearses: audio stays in the session actors, with scripted participants. Read
+    by the session actors' nodes too, from their own environment."""
 
     warm_actors: int = Field(default=2, ge=0, le=10_000)
     max_sessions: int = Field(default=200, ge=1, le=100_000)
@@ -139,6 +144,10 @@ class FleetSettings(BaseSettings):
             return ipaddress.ip_address(self.api_host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def rehearses(self) -> bool:
+        return self.transport is TransportKind.MEMORY
 
     @property
     def participant_livekit_url(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from livekit.agents import llm
 
+from agent_actor.permits import Permit
 from agent_actor.wire_events import WireEvent
 
 RawEvent = Any
@@ -27,6 +28,10 @@ class WireTaps:
     connected: Callable[[str | None], None]
     """A connection is set up; with the provider's session id, where it tells one."""
     disconnected: Callable[[], None]
+    permit: Callable[[], Permit | None]
+    """Asked before each response that we ask for; None: there is no money for it."""
+    may_hear: Callable[[float], bool]
+    """Asked before audio is sent, with its length in milliseconds."""
 
 
 def tell_of_death(task: asyncio.Task[None], tell: Callable[[Exception], None]) -> None:
@@ -48,3 +53,17 @@ class ProviderModel:
     model: llm.RealtimeModel
     unmapped: tuple[str, ...]
     """Settings that this provider cannot take, in words, for the session's record."""
+    take_turns: Callable[[bool], None] = lambda by_server: None
+    """Whether the server may answer the participant by itself, where that can be chosen."""
+    listen: Callable[[], None] = lambda: None
+    """There is money again for what was kept back because of ``may_hear``."""
+
+
+NO_MONEY = "no money for this response"
+
+
+def refused() -> asyncio.Future[llm.GenerationCreatedEvent]:
+    """What ``generate_reply`` returns in place of a response that there is no money for."""
+    future: asyncio.Future[llm.GenerationCreatedEvent] = asyncio.Future()
+    future.set_exception(llm.RealtimeError(NO_MONEY))
+    return future

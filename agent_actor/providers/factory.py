@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from agent_actor.contract import Provider, SessionConfig
+from agent_actor.metering import Meter
+from agent_actor.pricing import Rate, TranscriptionRate
 from agent_actor.providers import gemini, openai
 from agent_actor.providers.base import ProviderModel, RawEvent, WireTaps
 from agent_actor.providers.gemini_wire import GeminiWire
@@ -30,6 +32,31 @@ def build_provider(
             return openai.build(config, settings, model_name, taps)
         case Provider.GEMINI_LIVE:
             return gemini.build(config, settings, model_name, taps)
+
+
+def is_capped(provider: Provider) -> bool:
+    """Whether it can be made to ask before each response and takes bounds for it."""
+    return provider is Provider.OPENAI_REALTIME
+
+
+def new_meter(
+    provider: Provider,
+    settings: AgentSettings,
+    rate: Rate,
+    transcription: TranscriptionRate | None,
+) -> Meter:
+    """By what the provider can bound a response with."""
+    if is_capped(provider):
+        cap = openai.response_cap(settings)
+        return Meter(rate=rate, transcription=transcription, max_output_tokens=cap)
+    return Meter(
+        rate=rate,
+        transcription=transcription,
+        max_output_tokens=gemini.response_cap(settings),
+        goodbye_output_tokens=None,
+        can_be_alone=False,
+        thinks_beside=True,
+    )
 
 
 def new_wire(provider: Provider, connection: int) -> Wire:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
@@ -18,12 +19,12 @@ from typing import Any
 from google.genai import types
 from google.genai.live import AsyncSession
 from livekit import rtc
-from livekit.agents import APIConnectOptions
+from livekit.agents import APIConnectOptions, llm
 from livekit.plugins.google.realtime import realtime_api
 
 from agent_actor.contract import SessionConfig, VadConfig
 from agent_actor.errors import ProviderKeyMissing, ProviderRefused
-from agent_actor.providers.base import ProviderModel, WireTaps, tell_of_death
+from agent_actor.providers.base import ProviderModel, WireTaps, refused, tell_of_death
 from agent_actor.providers.failures import classify
 from agent_actor.settings import AgentSettings
 from agent_actor.wire_events import InstructionsSet, ResponseRequested, TextSent, UserAudio
@@ -31,6 +32,9 @@ from agent_actor.wire_events import InstructionsSet, ResponseRequested, TextSent
 DEFAULT_VOICE = "Puck"
 _HIGH_BELOW = 0.5
 SETTLE_TIMEOUT_S = 2.0
+AUDIO_TOKENS_PER_S = 25
+MOST_UNHEARD_FRAMES = 1_000
+"""Of 50 ms or less each: more than that, and the oldest is lost."""
 
 
 Connect = Callable[..., contextlib.AbstractAsyncContextManager[AsyncSession]]
@@ -44,6 +48,7 @@ class TappedSession(realtime_api.RealtimeSession):
         live = self._client.aio.live
         live.connect = self._persistent(live.connect)  # type: ignore[method-assign,assignment]
         self._instructions_due: str | None = None
+        self._unheard: deque[rtc.AudioFrame] = deque(maxlen=MOST_UNHEARD_FRAMES)
         self._billed = asyncio.Event()
         self._billed.set()
 
@@ -92,8 +97,20 @@ class TappedSession(realtime_api.RealtimeSession):
         await super().aclose()
 
     def push_audio(self, frame: rtc.AudioFrame) -> None:
-        self._taps.client(UserAudio(ms=frame.duration * 1000))
-        super().push_audio(frame)
+        """Audio is kept back while the turn that it may complete could not be paid for."""
+        self._unheard.append(frame)
+        self.listen()
+
+    def listen(self) -> None:
+        """Send what was kept back, as far as it can be paid for now."""
+        while self._unheard and self._taps.may_hear(self._unheard[0].duration * 1000):
+            heard = self._unheard.popleft()
+            self._taps.client(UserAudio(ms=heard.duration * 1000))
+            super().push_audio(heard)
+
+    def generate_reply(self, **options: Any) -> asyncio.Future[llm.GenerationCreatedEvent]:
+        """As the plugin's, under a permit: without one nothing is sent and it fails at once."""
+        return super().generate_reply(**options) if self._taps.permit() else refused()
 
     def _send_client_event(self, event: Any) -> None:
         match event:
@@ -102,7 +119,11 @@ class TappedSession(realtime_api.RealtimeSession):
                 if complete:
                     self._taps.client(ResponseRequested())
             case types.LiveClientToolResponse():
+                # The model goes on by itself once it has the answer.
+                if self._taps.permit() is None:
+                    return
                 self._taps.client(TextSent(utf8_bytes=_size(event)))
+                self._taps.client(ResponseRequested())
         super()._send_client_event(event)
 
     async def _recv_task(self, session: AsyncSession) -> None:
@@ -160,6 +181,11 @@ class TappedModel(realtime_api.RealtimeModel):
         self._sessions.add(session)
         return session
 
+    def listen(self) -> None:
+        for session in tuple(self._sessions):
+            if isinstance(session, TappedSession):
+                session.listen()
+
 
 def build(
     config: SessionConfig, settings: AgentSettings, model_name: str, taps: WireTaps
@@ -183,8 +209,14 @@ def build(
         session_resumption=types.SessionResumptionConfig(),
         conn_options=APIConnectOptions(timeout=settings.provider_connect_timeout_s),
         http_options=_http_options(settings),
+        max_output_tokens=response_cap(settings),
     )
-    return ProviderModel(model=model, unmapped=unmapped)
+    return ProviderModel(model=model, unmapped=unmapped, listen=model.listen)
+
+
+def response_cap(settings: AgentSettings) -> int:
+    """Output tokens that a response may have, thoughts apart."""
+    return round(settings.max_response_s * AUDIO_TOKENS_PER_S)
 
 
 def activity_detection(vad: VadConfig) -> tuple[types.AutomaticActivityDetection, tuple[str, ...]]:

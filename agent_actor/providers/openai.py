@@ -9,21 +9,28 @@ from typing import Any
 
 import aiohttp
 import structlog
-from livekit.agents import APIConnectionError, APIConnectOptions, APIError
+from livekit.agents import APIConnectionError, APIConnectOptions, APIError, llm, utils
 from livekit.plugins import openai
 from openai.types.realtime import (
     AudioTranscription,
+    RealtimeClientEvent,
     RealtimeErrorEvent,
+    RealtimeResponseCreateParams,
+    RealtimeSessionCreateRequest,
     ResponseCancelEvent,
+    ResponseCreateEvent,
 )
 from openai.types.realtime.realtime_audio_input_turn_detection import ServerVad
 
+from agent_actor import prompting
 from agent_actor.contract import SessionConfig, VadConfig
 from agent_actor.errors import ProviderKeyMissing
-from agent_actor.providers.base import ProviderModel, WireTaps, tell_of_death
+from agent_actor.permits import Permit
+from agent_actor.providers import openai_bounds
+from agent_actor.providers.base import ProviderModel, WireTaps, refused, tell_of_death
 from agent_actor.providers.openai_wire import base64_ms
 from agent_actor.settings import AgentSettings
-from agent_actor.wire_events import ResponseRequested, UserAudio
+from agent_actor.wire_events import ContextLimit, ResponseRequested, UserAudio
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +38,9 @@ DEFAULT_VOICE = "marin"
 TRANSCRIPTION_MODEL = "gpt-4o-mini-transcribe"
 SETTLE_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 3.0
+AUDIO_TOKENS_PER_S = 20
+_TURNS = "turns_update_"
+_TRUNCATION = "truncation_update_"
 _SETUP_EVENTS = ("session_update_", "tools_update_")
 """What the plugin names the events by which a session is set up, when it begins or reconnects."""
 
@@ -42,13 +52,22 @@ class TappedSession(openai.realtime.RealtimeSession):
     under way would be billed and never metered.
     """
 
+    _permit: Permit | None = None
+    """For the response that is being asked for."""
+
     def __init__(
-        self, model: TappedModel, taps: WireTaps, *, turn_detection_disabled: bool
+        self,
+        model: TappedModel,
+        taps: WireTaps,
+        *,
+        farewell: str,
+        turn_detection_disabled: bool,
     ) -> None:
         super().__init__(model, turn_detection_disabled=turn_detection_disabled)
         self._taps = taps
         tell_of_death(self._main_atask, partial(self._emit_error, recoverable=False))
         self._open = OpenWork(transcribes=self._opts.input_audio_transcription is not None)
+        self._farewell = farewell
         self.on("openai_server_event_received", self._on_server)
         self.on("openai_client_event_queued", self._on_client)
 
@@ -64,6 +83,47 @@ class TappedSession(openai.realtime.RealtimeSession):
             # the framework then leaves the rest of its own closing undone.
             log.info("closing the provider's session failed", error_type=type(error).__name__)
 
+    def take_turns(self, by_server: bool) -> None:
+        """Whether the server may answer the participant by itself; a reconnect keeps it."""
+        detection = self._opts.turn_detection
+        if not isinstance(detection, ServerVad):
+            return
+        self._opts.turn_detection = openai_bounds.turns(detection, by_server=by_server)
+        self._update(_TURNS, openai_bounds.with_detection(self._opts.turn_detection))
+
+    def generate_reply(self, **options: Any) -> asyncio.Future[llm.GenerationCreatedEvent]:
+        """As the plugin's, under a permit: without one nothing is sent and it fails at once."""
+        self._permit = self._taps.permit()
+        if self._permit is None:
+            return refused()
+        return super().generate_reply(**options)
+
+    def send_event(self, event: RealtimeClientEvent | dict[str, Any]) -> None:
+        if isinstance(event, ResponseCreateEvent) and self._permit is not None:
+            permit, self._permit = self._permit, None
+            self._bound(event, permit)
+        super().send_event(event)
+
+    def _bound(self, event: ResponseCreateEvent, permit: Permit) -> None:
+        if permit.context_tokens is not None:
+            self._cut_context(permit.context_tokens)
+        event.response = event.response or RealtimeResponseCreateParams()
+        openai_bounds.bound(event.response, permit, closing=self._farewell)
+        self._taps.client(
+            ResponseRequested(
+                id=event.event_id, max_output_tokens=permit.max_output_tokens, alone=permit.alone
+            )
+        )
+
+    def _cut_context(self, tokens: int) -> None:
+        self._opts.truncation = openai_bounds.truncation(tokens)
+        request = RealtimeSessionCreateRequest(type="realtime", truncation=self._opts.truncation)
+        self._update(_TRUNCATION, request)
+        self._taps.client(ContextLimit(tokens=tokens))
+
+    def _update(self, name: str, request: RealtimeSessionCreateRequest) -> None:
+        super().send_event(self._wrap_session_update(utils.shortuuid(name), request))
+
     async def _run_ws(self, ws_conn: aiohttp.ClientWebSocketResponse) -> None:
         try:
             await super()._run_ws(ws_conn)
@@ -76,7 +136,11 @@ class TappedSession(openai.realtime.RealtimeSession):
 
     def _handle_error(self, event: RealtimeErrorEvent) -> None:
         super()._handle_error(event)
-        if (event.error.event_id or "").startswith(_SETUP_EVENTS):
+        about = event.error.event_id or ""
+        if about.startswith(_TRUNCATION):
+            self._opts.truncation = None
+            self._taps.client(ContextLimit(tokens=None))
+        if about.startswith((*_SETUP_EVENTS, _TURNS)):
             # The plugin goes on: with no instructions, no tools and nobody's voice.
             problem = f"{event.error.param or 'session'}: {event.error.message}"
             raise APIError(f"settings refused: {problem}", retryable=False)
@@ -88,11 +152,8 @@ class TappedSession(openai.realtime.RealtimeSession):
         self._taps.server(event)
 
     def _on_client(self, event: dict[str, Any]) -> None:
-        match event.get("type"):
-            case "input_audio_buffer.append":
-                self._taps.client(UserAudio(ms=base64_ms(event["audio"])))
-            case "response.create":
-                self._taps.client(ResponseRequested())
+        if event.get("type") == "input_audio_buffer.append":
+            self._taps.client(UserAudio(ms=base64_ms(event["audio"])))
 
 
 class OpenWork:
@@ -147,14 +208,29 @@ def _response_id(event: dict[str, Any]) -> str:
 class TappedModel(openai.realtime.RealtimeModel):
     """The plugin's model; each of its sessions reports to ``taps``."""
 
-    def __init__(self, *, taps: WireTaps, **options: Any) -> None:
+    def __init__(self, *, taps: WireTaps, farewell: str, **options: Any) -> None:
+        """``farewell``: what a goodbye without the conversation goes by."""
         super().__init__(**options)
         self._taps = taps
+        self._farewell = farewell
 
     def session(self, *, turn_detection_disabled: bool = False) -> TappedSession:
-        session = TappedSession(self, self._taps, turn_detection_disabled=turn_detection_disabled)
+        session = TappedSession(
+            self,
+            self._taps,
+            farewell=self._farewell,
+            turn_detection_disabled=turn_detection_disabled,
+        )
         self._sessions.add(session)
         return session
+
+    def take_turns(self, by_server: bool) -> None:
+        """Holds for sessions that are still to be opened too."""
+        if isinstance(detection := self._opts.turn_detection, ServerVad):
+            self._opts.turn_detection = openai_bounds.turns(detection, by_server=by_server)
+        for session in tuple(self._sessions):
+            if isinstance(session, TappedSession):
+                session.take_turns(by_server)
 
 
 def build(
@@ -168,6 +244,7 @@ def build(
         options["base_url"] = settings.openai_base_url
     model = TappedModel(
         taps=taps,
+        farewell=prompting.closing_in(config.language),
         model=model_name,
         voice=config.voice or DEFAULT_VOICE,
         modalities=["audio"],
@@ -177,7 +254,13 @@ def build(
         conn_options=APIConnectOptions(timeout=settings.provider_connect_timeout_s),
         **options,
     )
-    return ProviderModel(model=model, unmapped=())
+    model.update_options(max_response_output_tokens=response_cap(settings))
+    return ProviderModel(model=model, unmapped=(), take_turns=model.take_turns)
+
+
+def response_cap(settings: AgentSettings) -> int:
+    """Output tokens that a response may have, as far as the protocol can say it."""
+    return min(round(settings.max_response_s * AUDIO_TOKENS_PER_S), openai_bounds.LARGEST_CAP)
 
 
 def turn_detection(vad: VadConfig) -> ServerVad:

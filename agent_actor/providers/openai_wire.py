@@ -24,8 +24,10 @@ from agent_actor.wire_events import (
     ResponseDone,
     TextDelta,
     TranscriptionDone,
+    TurnTaking,
     UserSpeech,
     UserSpeechStarted,
+    UserTurn,
     WireError,
     WireEvent,
 )
@@ -119,6 +121,19 @@ def _instructions(event: Event) -> list[WireEvent]:
     return [InstructionsSet(utf8_bytes=size)]
 
 
+def _session_updated(event: Event) -> list[WireEvent]:
+    audio_input = _object(_object(_object(event, "session"), "audio"), "input")
+    detection = _object(audio_input, "turn_detection")
+    told: list[WireEvent] = []
+    if isinstance(detection.get("create_response"), bool):
+        told = [TurnTaking(by_server=detection["create_response"])]
+    return [*_instructions(event), *told]
+
+
+def _committed(event: Event) -> list[WireEvent]:
+    return [UserTurn()]
+
+
 def _item_added(event: Event) -> list[WireEvent]:
     item = _object(event, "item")
     size = _bytes(item.get("output")) + _bytes(item.get("arguments"))
@@ -132,9 +147,12 @@ def _item_added(event: Event) -> list[WireEvent]:
 def _response_created(event: Event) -> list[WireEvent]:
     response = _object(event, "response")
     cap = response.get("max_output_tokens", response.get("max_response_output_tokens"))
+    request = _object(response, "metadata").get("client_event_id")
     return [
         ResponseCreated(
-            id=str(response.get("id")), max_output_tokens=cap if type(cap) is int else None
+            id=str(response.get("id")),
+            max_output_tokens=cap if type(cap) is int else None,
+            request=request if isinstance(request, str) else None,
         )
     ]
 
@@ -172,14 +190,18 @@ def _error(event: Event) -> list[WireEvent]:
     error = _object(event, "error")
     return [
         WireError(
-            code=error.get("code"), type=error.get("type"), message=str(error.get("message", ""))
+            code=error.get("code"),
+            type=error.get("type"),
+            message=str(error.get("message", "")),
+            event_id=error.get("event_id"),
         )
     ]
 
 
 _READERS: dict[str, Callable[[Event], list[WireEvent]]] = {
     "session.created": _session_created,
-    "session.updated": _instructions,
+    "session.updated": _session_updated,
+    "input_audio_buffer.committed": _committed,
     "conversation.item.added": _item_added,
     "conversation.item.created": _item_added,
     "response.created": _response_created,

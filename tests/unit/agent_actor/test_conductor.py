@@ -54,10 +54,12 @@ class Voiced:
     def off(self, _event: str, listener: Callable[[AgentStateChangedEvent], None]) -> None:
         self._listeners.remove(listener)
 
-    def generate_reply(self, *, instructions: str) -> Handle:
+    def generate_reply(
+        self, *, instructions: str | None = None, input_modality: str = "text"
+    ) -> Handle:
         if self.closing:
             raise RuntimeError("the session is closing")
-        self.asked.append(instructions)
+        self.asked.append(f"[{input_modality}]" if instructions is None else instructions)
         return self.handle
 
     def interrupt(self, *, force: bool) -> None:
@@ -85,14 +87,31 @@ class Instructed:
             raise self.error
 
 
+class Purse:
+    """Stands where the session's money is."""
+
+    def __init__(self) -> None:
+        self.refused = asyncio.Event()
+        self.closed = 0
+        self.fits = True
+
+    def close(self) -> None:
+        self.closed += 1
+
+    async def goodbye_fits(self) -> bool:
+        return self.fits
+
+
 class Play:
     def __init__(self) -> None:
+        self.purse = Purse()
         self.voiced, self.agent = Voiced(), Instructed()
         self.closes: list[bool] = []
         self.journal: list[tuple[EventKind, dict[str, Any]]] = []
         self.conductor = Conductor(
             config=CONFIG,
             session=cast("AgentSession[None]", self.voiced),
+            money=self.purse,
             record=lambda kind, **data: self.journal.append((kind, data)),
             on_close=self.closes.append,
             clock=clock,

@@ -175,7 +175,12 @@ def test_the_next_response_bills_the_whole_conversation_again() -> None:
     bound = text * RATE.text_in + audio * RATE.audio_in
     assert meter.worst_response_pico(100) == bound + 100 * RATE.audio_out
     assert meter.worst_response_pico() == bound + 4096 * RATE.audio_out
-    assert meter.goodbye_pico == meter.worst_response_pico(200)
+    assert meter.goodbye_pico == meter.alone_pico(120) < meter.worst_response_pico(120)
+    whole = fed(
+        ResponseDone(id="r", status="completed", usage=USAGE),
+        meter=Meter(rate=RATE, can_be_alone=False),
+    )
+    assert whole.goodbye_pico == whole.worst_response_pico(120)
 
 
 def test_twelve_minutes_each_way_cost_what_the_design_says() -> None:
@@ -214,7 +219,7 @@ def test_the_sessions_cap_bounds_a_response_without_usage() -> None:
     meter = Meter(rate=RATE, max_output_tokens=1000)
     meter.feed(ResponseCreated(id="r"))
     assert meter.at_risk_pico == 16 * RATE.text_in + 1000 * RATE.audio_out
-    meter.set_max_output_tokens(None)
+    meter = Meter(rate=RATE)
     assert meter.worst_response_pico() > meter.at_risk_pico
 
 

@@ -61,9 +61,12 @@ class Budget:
 
 
 class Purse:
-    def __init__(self, allowance: Allowance = GRANTED) -> None:
+    def __init__(self, allowance: Allowance = GRANTED, *, capped: bool = True) -> None:
         self.budget = Budget()
         self.verdicts: list[tuple[Verdict, float]] = []
+        self.turns: list[float] = []
+        self.by_server: list[bool] = []
+        self.listens: list[float] = []
         self.journal: list[tuple[EventKind, dict[str, Any]]] = []
         self.wires: list[Parsed] = []
         self.spending = Spending(
@@ -78,11 +81,15 @@ class Purse:
                 assigned_at=0,
             ),
             meter=Meter(rate=RATE),
+            capped=capped,
             new_wire=self._wire,
             report_interval_s=INTERVAL_S,
             ask_budget=self.budget.ask,
             record=lambda kind, **data: self.journal.append((kind, data)),
             on_verdict=lambda verdict: self.verdicts.append((verdict, clock())),
+            on_turn=lambda: self.turns.append(clock()),
+            take_turns=self.by_server.append,
+            listen=lambda: self.listens.append(clock()),
             now=clock,
             retry_s=0,
         )
