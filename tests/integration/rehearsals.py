@@ -5,11 +5,10 @@ The budget is the real, pure one (``fleet.budget.accounts``), asked without Ray 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -20,7 +19,13 @@ from agent_actor.contract import ActorId, SessionId, parse_tolerant
 from agent_actor.journal import EventKind
 from agent_actor.journal_writer import JournalWriter
 from agent_actor.memory_transport import MemoryTransport
-from agent_actor.messages import Allowance, Assignment, SessionResult, UsageReport
+from agent_actor.messages import (
+    PICO_PER_MICRO,
+    Allowance,
+    Assignment,
+    SessionResult,
+    UsageReport,
+)
 from agent_actor.session import InterviewSession
 from agent_actor.settings import AgentSettings
 from fleet.budget.accounts import Accounts, Limits
@@ -29,17 +34,17 @@ from fleet.budget.policy import GrantPolicy
 from fleet.local.simulators import Simulator
 
 
-def rehearsal_contract(provider: str, **changes: Any) -> str:
-    """Metadata for one long phase that only money ends."""
+def rehearsal_contract(provider: str, *, padding: int = 0, **changes: Any) -> str:
+    """Metadata for one long phase that only money ends. ``padding``: bytes of instructions."""
     rehearsal = {"speed": 4, "arrives_after_s": 0.1, "speech_s": [0.6, 1.2], "thinks_s": [0.1, 0.3]}
     settings = {
         "provider": provider,
-        "instructions": f"You interview people about parks. {uuid.uuid4()}",
+        "instructions": f"Interview {uuid.uuid4()}, about parks.\n" + "Listen. " * (padding // 8),
         "phases": [{"id": "core", "name": "Core", "duration_seconds": 600}],
         "vad_config": {"silence_duration_ms": 300},
         "budget_limit_usd": 5.0,
-        "rehearsal": {**rehearsal, **changes.pop("rehearsal", {})},
         **changes,
+        "rehearsal": {**rehearsal, **changes.get("rehearsal", {})},
     }
     return parse_tolerant(json.dumps(settings)).model_dump_json(exclude_none=True)
 
@@ -70,23 +75,67 @@ class Rehearsed:
 
     result: SessionResult
     cost: SessionCost
-    invoice: dict[str, Any]
+    invoices: list[dict[str, Any]]
+    """One for each of its connections."""
     journal: Journal
-    reports: list[UsageReport] = field(default_factory=list)
 
     @property
-    def invoice_micro_usd(self) -> float:
-        return float(self.invoice["total_pico_usd"]) / 1e6
+    def billed_pico_usd(self) -> int:
+        return sum(int(invoice["total_pico_usd"]) for invoice in self.invoices)
+
+    @property
+    def responses(self) -> list[dict[str, Any]]:
+        return [line for invoice in self.invoices for line in invoice["responses"]]
 
     @property
     def left_share(self) -> float:
         """Of the limit, what was left unused."""
-        return 1 - self.invoice_micro_usd / self.cost.limit_micro_usd
+        return 1 - self.billed_pico_usd / (self.cost.limit_micro_usd * PICO_PER_MICRO)
 
 
 async def rehearse(
-    simulator: Simulator, metadata: str, *, settings: dict[str, Any] | None = None
+    simulator: Simulator,
+    metadata: str,
+    *,
+    script: dict[str, Any] | None = None,
+    fault: str | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> Rehearsed:
+    """To its end. ``script`` and ``fault`` are the simulator's, for this session alone."""
+    config = parse_tolerant(metadata)
+    async with aiohttp.ClientSession() as http:
+        control = Control(http, simulator, match=config.instructions.splitlines()[0])
+        await control.add("scripts", **(script or {}))
+        if fault is not None:
+            await control.add("faults", kind=fault)
+        result, cost, journal = await _run(simulator, metadata, settings or {})
+        return Rehearsed(
+            result=result, cost=cost, invoices=await control.invoices(), journal=journal
+        )
+
+
+@dataclass
+class Control:
+    """The simulator's own side, for the sessions whose instructions contain ``match``."""
+
+    http: aiohttp.ClientSession
+    simulator: Simulator
+    match: str
+
+    async def add(self, what: str, **body: Any) -> None:
+        url = f"{self.simulator.control_url}/{what}"
+        async with self.http.post(url, json={"match": self.match, **body}) as answer:
+            assert answer.status == 201, await answer.text()
+
+    async def invoices(self) -> list[dict[str, Any]]:
+        url = f"{self.simulator.control_url}/invoices"
+        async with self.http.get(url, params={"match": self.match}) as answer:
+            return list((await answer.json())["invoices"])
+
+
+async def _run(
+    simulator: Simulator, metadata: str, settings: dict[str, Any]
+) -> tuple[SessionResult, SessionCost, Journal]:
     config = parse_tolerant(metadata)
     session_id = SessionId(f"r-{uuid.uuid4().hex[:12]}")
     accounts = Accounts(policy=GrantPolicy(), limits=Limits(), epoch=1)
@@ -97,10 +146,8 @@ async def rehearse(
         limit_micro_usd=config.budget_limit_micro_usd,
         now=time.time(),
     )
-    reports: list[UsageReport] = []
 
     async def ask(report: UsageReport) -> Allowance:
-        reports.append(report)
         return accounts.apply(report, time.time())
 
     journal = Journal()
@@ -121,7 +168,7 @@ async def rehearse(
             openai_base_url=simulator.base_url,
             gemini_base_url=simulator.base_url,
             gemini_ca_cert=simulator.ca_cert,
-            **(settings or {}),
+            **settings,
         ),
         transport=MemoryTransport(metadata),
         journal=journal,
@@ -133,21 +180,4 @@ async def rehearse(
         result = await session.run()
     cost = accounts.close(session_id, time.time())
     assert cost is not None
-    return Rehearsed(
-        result=result,
-        cost=cost,
-        invoice=await invoice_of(simulator, config.instructions),
-        journal=journal,
-        reports=reports,
-    )
-
-
-async def invoice_of(simulator: Simulator, match: str) -> dict[str, Any]:
-    """The one invoice of the session whose instructions contain ``match``."""
-    async with aiohttp.ClientSession() as http:
-        url = f"{simulator.control_url}/invoices"
-        async with http.get(url, params={"match": match}) as answer:
-            body = await answer.json()
-    await asyncio.sleep(0)
-    (invoice,) = body["invoices"]
-    return dict(invoice)
+    return result, cost, journal

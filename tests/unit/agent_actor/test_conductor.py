@@ -411,3 +411,57 @@ def test_closing_takes_back_what_was_still_to_be_said() -> None:
         assert not play.conductor.voice.interviewer
 
     run(test)
+
+
+def test_a_turn_is_answered_only_while_somebody_listens_and_the_protocol_is_on() -> None:
+    async def test() -> None:
+        play = await begun()
+        play.conductor.answer()
+        assert play.voiced.asked == ["[audio]"]
+        play.conductor.pause()
+        play.conductor.answer()
+        play.conductor.resume()
+        await play.conductor.end()
+        play.conductor.answer()
+        assert play.voiced.asked == ["[audio]", prompting.WELCOME_BACK]
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_once_the_protocol_is_over_only_the_goodbye_is_paid_for() -> None:
+    async def test() -> None:
+        play = await begun()
+        assert play.purse.closed == 0
+        await play.conductor.end()
+        assert play.purse.closed == 1
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_a_goodbye_that_cannot_be_paid_for_is_not_begun() -> None:
+    async def test() -> None:
+        play = await begun()
+        play.purse.fits = False
+        await play.conductor.say_goodbye()
+        assert play.voiced.hushed == 1
+        assert play.voiced.asked == []
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_a_goodbye_that_the_model_owes_and_is_refused_is_not_waited_for() -> None:
+    async def test() -> None:
+        play = await begun()
+        await play.conductor.end()
+        saying = asyncio.create_task(play.conductor.say_goodbye())
+        await settle()
+        assert not saying.done()
+        play.purse.refused.set()
+        await saying
+        assert clock() == 0
+        await play.conductor.aclose()
+
+    run(test)

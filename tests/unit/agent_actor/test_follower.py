@@ -15,7 +15,7 @@ from agent_actor.journal import EventKind, LiveState
 from agent_actor.journal_writer import JournalWriter
 from agent_actor.messages import StopMode, StopOrder, Verdict
 from agent_actor.recorder import Recorder
-from agent_actor.signals import Broken, ProtocolOver, Signal
+from agent_actor.signals import Broken, ProtocolOver, Signal, TurnToAnswer
 from agent_actor.transport import RoomChange, RoomEvent
 from tests.unit.agent_actor.virtual_time import clock, run, settle
 
@@ -77,6 +77,9 @@ class Stage:
 
     def participant_speaking(self, active: bool) -> None:
         self.told.append("speaking" if active else "silent")
+
+    def answer(self) -> None:
+        self.told.append("answer")
 
     async def say_goodbye(self) -> None:
         self.told.append("goodbye")
@@ -350,3 +353,16 @@ def test_lost_room_ends_the_session(why: str, reason: EndReason, code: str | Non
         assert (error.code if error else None) == code
 
     run(test)
+
+
+@following
+async def test_a_turn_is_answered_while_the_interview_is_on_and_not_after() -> None:
+    f = Followed(here=True)
+    f.heard()
+    await f.tell(TurnToAnswer())
+    await f.tell(LEFT, TurnToAnswer(), JOINED)
+    await f.tell(Verdict.END, TurnToAnswer())
+    answers = [told for told in f.stage.told if told == "answer"]
+    assert answers == ["answer"]
+    f.stage.spoken.set()
+    await f.running

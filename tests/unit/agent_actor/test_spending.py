@@ -13,8 +13,19 @@ from agent_actor.journal import EventKind
 from agent_actor.messages import Allowance, Assignment, UsageReport, Verdict
 from agent_actor.metering import Meter
 from agent_actor.rates import load_rates
-from agent_actor.spending import ASK_TIMEOUT_S, SETTLE_DEADLINE_S, Spending
-from agent_actor.wire_events import ResponseCreated, ResponseDone, WireEvent
+from agent_actor.spending import (
+    ASK_TIMEOUT_S,
+    CUT_OFF_TIMEOUT_S,
+    SETTLE_DEADLINE_S,
+    Spending,
+)
+from agent_actor.wire_events import (
+    ResponseCreated,
+    ResponseDone,
+    TurnTaking,
+    UserTurn,
+    WireEvent,
+)
 from tests.unit.agent_actor.virtual_time import clock, run, settle
 
 RATE = load_rates().rate_for("openai_realtime", None, date(2026, 11, 23))
@@ -148,7 +159,7 @@ def test_each_verdict_is_told_once_and_never_taken_back() -> None:
         purse.budget.answer = replace(GRANTED, verdict=Verdict.END)
         await over(3, of=purse)
         assert [verdict for verdict, _ in purse.verdicts] == [Verdict.WRAP_UP, Verdict.END]
-        told = [data["verdict"] for kind, data in purse.journal if kind is EventKind.BUDGET]
+        told = [d["verdict"] for kind, d in purse.journal if "verdict" in d]
         assert told == ["wrap_up", "end"]
 
     run(test)
@@ -277,5 +288,194 @@ def test_final_report_that_cannot_be_delivered_is_still_returned() -> None:
         report = await purse.spending.settle()
         assert report.final
         assert clock() == SETTLE_DEADLINE_S
+
+    run(test)
+
+
+# --- who begins responses, and what happens when one cannot be paid for
+
+
+def granted(micro_usd: int, *, expires_at: float = EXPIRES_AT) -> Allowance:
+    return replace(GRANTED, up_to_micro_usd=micro_usd, expires_at=expires_at)
+
+
+PLENTY = granted(10_000_000)
+NEAR = granted(100_000)
+"""Less than two worst cases, more than a turn."""
+NOTHING = granted(100)
+
+
+def told(purse: Purse) -> None:
+    """The server has heard that it must not answer by itself."""
+    purse.spending.server_event(TurnTaking(by_server=False))
+
+
+def test_the_server_is_told_to_ask_as_soon_as_money_is_near_its_end() -> None:
+    async def test() -> None:
+        purse = Purse(PLENTY)
+        purse.spend("a", 10)
+        assert purse.by_server == []
+        purse.spending.restrain(NEAR)
+        assert purse.by_server == [False]
+        purse.spending.restrain(granted(PLENTY.up_to_micro_usd, expires_at=EXPIRES_AT + 1))
+        assert purse.by_server == [False, True]
+        changes = [d["turns"] for kind, d in purse.journal if d.get("turns")]
+        assert changes == ["permit", "server"]
+
+    run(test)
+
+
+def test_a_turn_that_the_server_answers_is_not_ours() -> None:
+    async def test() -> None:
+        purse = Purse(PLENTY)
+        purse.spending.server_event(UserTurn())
+        assert purse.turns == []
+
+    run(test)
+
+
+def test_a_turn_that_can_be_paid_for_is_answered_at_once() -> None:
+    async def test() -> None:
+        purse = Purse(NEAR)
+        told(purse)
+        purse.spending.server_event(UserTurn())
+        assert purse.turns == [0]
+        assert purse.spending.permit() is not None
+
+    run(test)
+
+
+def test_a_turn_that_cannot_waits_for_the_budget_and_is_answered_when_there_is_more() -> None:
+    async def test() -> None:
+        purse = Purse(NOTHING)
+        told(purse)
+        purse.spending.server_event(UserTurn())
+        purse.budget.answer = granted(1_000_000, expires_at=EXPIRES_AT + 1)
+        await over(0.5, of=purse)
+        assert purse.turns == [0]
+        assert purse.verdicts == []
+
+    run(test)
+
+
+@pytest.mark.parametrize("trouble", ["says no", "away", "hangs"])
+def test_a_turn_for_which_there_is_no_more_ends_the_session(trouble: str) -> None:
+    async def test() -> None:
+        purse = Purse(NOTHING)
+        purse.budget.answer = NOTHING if trouble == "says no" else None
+        purse.budget.fails = 10**6 if trouble == "away" else 0
+        purse.budget.hangs = trouble == "hangs"
+        told(purse)
+        purse.spending.server_event(UserTurn())
+        await over(10, of=purse)
+        ((verdict, at),) = purse.verdicts
+        assert verdict is Verdict.END
+        assert at <= (2 * ASK_TIMEOUT_S if trouble == "hangs" else 0)
+        assert purse.turns == []
+
+    run(test)
+
+
+def test_what_is_still_being_billed_is_waited_for_before_it_ends() -> None:
+    async def test() -> None:
+        purse = Purse(NEAR)
+        purse.budget.answer = NEAR
+        told(purse)
+        purse.spending.server_event(ResponseCreated(id="a"))
+        purse.spending.server_event(UserTurn())
+        await over(3, of=purse)
+        assert (purse.turns, purse.verdicts) == ([], [])
+        usage = ResponseUsage(output_tokens=10, output_audio=10)
+        purse.spending.server_event(ResponseDone(id="a", status="completed", usage=usage))
+        assert purse.turns == [3]
+
+    run(test)
+
+
+def test_a_response_without_a_permit_is_made_up_for_when_there_is_money() -> None:
+    async def test() -> None:
+        purse = Purse(NOTHING)
+        told(purse)
+        assert purse.spending.permit() is None
+        purse.spending.restrain(granted(1_000_000, expires_at=EXPIRES_AT + 1))
+        assert purse.turns == [0]
+
+    run(test)
+
+
+def test_closing_answers_nobody_and_tells_when_the_goodbye_is_refused() -> None:
+    async def test() -> None:
+        purse = Purse(NOTHING)
+        told(purse)
+        purse.spending.close()
+        purse.spending.server_event(UserTurn())
+        assert purse.turns == []
+        assert not await purse.spending.goodbye_fits()
+        assert not purse.spending.refused.is_set()
+        assert purse.spending.permit() is None
+        assert purse.spending.refused.is_set()
+
+    run(test)
+
+
+def test_the_goodbye_waits_for_what_it_cut_off_to_be_billed() -> None:
+    async def test() -> None:
+        purse = Purse(NEAR)
+        purse.spending.server_event(ResponseCreated(id="a"))
+        waiting = asyncio.create_task(purse.spending.goodbye_fits())
+        await settle()
+        assert not waiting.done()
+        usage = ResponseUsage(output_tokens=10, output_audio=10)
+        purse.spending.server_event(ResponseDone(id="a", status="cancelled", usage=usage))
+        assert await waiting
+        assert clock() == 0
+
+    run(test)
+
+
+def test_the_goodbye_does_not_wait_for_ever() -> None:
+    async def test() -> None:
+        purse = Purse(NEAR)
+        purse.spending.server_event(ResponseCreated(id="a"))
+        assert not await purse.spending.goodbye_fits()
+        assert clock() == CUT_OFF_TIMEOUT_S
+
+    run(test)
+
+
+def test_audio_that_is_kept_back_is_sent_when_there_is_money_again() -> None:
+    async def test() -> None:
+        purse = Purse(NOTHING, capped=False)
+        assert not purse.spending.may_hear(50)
+        purse.budget.answer = granted(10_000_000, expires_at=EXPIRES_AT + 1)
+        await over(0.5, of=purse)
+        assert purse.listens == [0]
+        assert purse.verdicts == []
+
+    run(test)
+
+
+def test_audio_that_can_never_be_paid_for_ends_the_session() -> None:
+    async def test() -> None:
+        purse = Purse(NOTHING, capped=False)
+        purse.budget.answer = NOTHING
+        assert not purse.spending.may_hear(50)
+        await over(0.5, of=purse)
+        assert purse.verdicts == [(Verdict.END, 0)]
+
+    run(test)
+
+
+def test_audio_is_kept_back_in_silence_while_a_response_is_being_billed() -> None:
+    async def test() -> None:
+        purse = Purse(granted(300_000), capped=False)
+        purse.budget.answer = granted(300_000)
+        purse.spending.server_event(ResponseCreated(id="a"))
+        assert not purse.spending.may_hear(50)
+        await over(2, of=purse)
+        assert purse.verdicts == []
+        usage = ResponseUsage(output_tokens=10, output_audio=10)
+        purse.spending.server_event(ResponseDone(id="a", status="completed", usage=usage))
+        assert purse.listens == [2]
 
     run(test)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from agent_actor.contract import Phase, SessionConfig, VadConfig
+from agent_actor.contract import Phase, Rehearsal, SessionConfig, VadConfig
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -17,6 +17,7 @@ def test_every_key_of_the_contract_is_described() -> None:
     keys = set(SessionConfig.model_fields) - {"vad_config"}
     keys |= {f"vad_config.{name}" for name in VadConfig.model_fields}
     keys |= {f"phases[].{name}" for name in Phase.model_fields}
+    keys |= {f"rehearsal.{name}" for name in Rehearsal.model_fields}
     assert set(rows) == keys
 
 
