@@ -248,7 +248,12 @@ class SessionRun:
         try:
             return await run.run()
         finally:
-            self.kills += run.killed
+            if run.killed_for is not None:
+                self.kills += 1
+                kills = self._parts.metrics.counter(
+                    "fleet_session_actor_kills_total", cause=run.killed_for
+                )
+                kills.inc()
 
     async def _follow_adopted(self, record: SessionRecord) -> AttemptEnd:
         if self._actor_id is None:

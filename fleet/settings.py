@@ -96,6 +96,9 @@ class FleetSettings(BaseSettings):
     """Actors that may be tried before a session is live."""
     stop_grace_s: float = Field(default=2.0, ge=0, le=60, allow_inf_nan=False)
     """Between asking a session to stop and killing its actor."""
+    overdue_grace_s: Seconds = 25.0
+    """Between telling a session to end for money, or its lease's end, and stopping it from outside:
+    longer than its goodbye (15 s) and its final report (5 s) take."""
 
     fleet_limit_usd: Usd | None = None
     study_limit_usd: Usd | None = None

@@ -150,6 +150,9 @@ class FakeBudget:
         self.open_accounts: set[SessionId] = set()
         self.verdict = Verdict.GO_ON
         self.down = False
+        self.late: list[SessionId] = []
+        """Those that ought to be over."""
+        self.asked_overdue: list[float] = []
 
     async def open(
         self, session_id: SessionId, study_id: str, provider: str, limit_micro_usd: int
@@ -168,6 +171,12 @@ class FakeBudget:
             return None
         self.open_accounts.discard(session_id)
         return 42
+
+    async def overdue(self, grace_s: float) -> list[SessionId]:
+        self.asked_overdue.append(grace_s)
+        if self.down:
+            raise BudgetUnavailable("down")
+        return [session_id for session_id in self.late if session_id in self.open_accounts]
 
 
 class FakeRooms:
@@ -207,6 +216,8 @@ class FakeRecords:
         self.records: dict[str, SessionRecord] = {}
         self.claims: dict[str, tuple[str, str]] = {}
         self.down = False
+        self.hangs_at = ""
+        """What is asked for and never answered."""
 
     async def create(self, record: SessionRecord, *, body_hash: str = "") -> Created:
         self._ask("create")
@@ -240,6 +251,8 @@ class FakeRecords:
         **changes: Any,
     ) -> SessionRecord:
         self._ask(f"update:{state}")
+        if self.hangs_at == f"update:{state}":
+            await asyncio.Event().wait()
         record = await self.get(session_id)
         there = Step(state=state or record.state, attempt=attempt or record.attempt)
         if not may_move(Step(state=record.state, attempt=record.attempt), there):
@@ -324,6 +337,7 @@ class FakeActor:
         self.end: asyncio.Future[SessionResult] = asyncio.get_running_loop().create_future()
         self.orders: list[StopOrder] = []
         self.obeys = {"goodbye": True, "now": True}
+        self.answers = True
 
 
 class FakeActors:
@@ -350,6 +364,8 @@ class FakeActors:
     async def stop(self, actor_id: ActorId, order: StopOrder) -> None:
         actor = self.actors[actor_id]
         actor.orders.append(order)
+        if not actor.answers:
+            await asyncio.Event().wait()
         if actor.obeys[order.mode] and not actor.end.done():
             session_id = self.assignments[-1].session_id
             actor.end.set_result(result_of(session_id, actor.attempt, end_reason=order.reason))

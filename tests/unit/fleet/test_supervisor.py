@@ -396,6 +396,27 @@ class TestStop:
         assert world.rooms.rooms == {}
         assert world.supervisor.snapshot().kills_total == 1
 
+    async def test_an_actor_that_answers_nothing_is_killed_as_soon(self):
+        world = World(limits=replace(LIMITS, goodbye_grace_s=3600))
+        await world.supervisor.open()
+        actor = await world.live()
+        actor.answers = False
+        await world.supervisor.stop(A, EndReason.BUDGET_EXCEEDED, StopMode.NOW)
+        # The fake never answers at all: only a grace that runs from the order ends it.
+        record = await world.over()
+        assert record.end_reason is EndReason.BUDGET_EXCEEDED
+        kills = world.metrics.counter("fleet_session_actor_kills_total", cause="budget_exceeded")
+        assert kills._value.get() == 1
+        await world.supervisor.aclose()
+
+    async def test_a_record_that_hangs_does_not_keep_the_actor_alive(self, world):
+        actor = await world.live()
+        actor.obeys = {"goodbye": False, "now": False}
+        world.records.hangs_at = "update:ending"
+        await world.supervisor.stop(A, EndReason.BUDGET_EXCEEDED, StopMode.NOW)
+        assert (await world.over()).end_reason is EndReason.BUDGET_EXCEEDED
+        assert "kill" in world.asked
+
     async def test_now_hurries_a_goodbye(self):
         world = World(limits=replace(LIMITS, goodbye_grace_s=3600))
         await world.supervisor.open()
