@@ -37,6 +37,8 @@ class Assignment:
     assigned_at: float
     """Epoch seconds, by the control plane's clock."""
     traceparent: str | None = None
+    observers: tuple[str, ...] = ()
+    """Hidden in the room, by identity: who is told what the session costs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,6 +73,10 @@ class RaySupervisorClient:
         told: int = await self._call("restrain", allowances, stop)
         return told
 
+    async def observe(self, session_id: SessionId) -> bool:
+        told: bool = await self._call("observe", session_id)
+        return told
+
     async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool:
         deadline_s = timeout_s + CALL_DEADLINE_S
         over: bool = await self._actor.call(

@@ -63,6 +63,8 @@ class FleetSettings(BaseSettings):
     room_empty_timeout_s: int = Field(default=120, ge=10, le=3600)
     """The server removes a room in which nobody ever was after this: the last line of clean-up."""
     participant_token_ttl_s: int = Field(default=3600, ge=60, le=DAY_S)
+    observer_token_ttl_s: int = Field(default=3600, ge=60, le=DAY_S)
+    """Also how long an observer keeps its place among the few that a session may have."""
     agent_token_ttl_s: int = Field(default=600, ge=30, le=DAY_S)
     """Only joining needs the token: the server renews it for those who are in the room."""
 

@@ -143,6 +143,13 @@ class Supervisor:
                 run.stop(EndReason.BUDGET_EXCEEDED, StopMode.NOW)
         return sum(await asyncio.gather(*(run.restrain(a) for run, a in runs)))
 
+    async def observe(self, session_id: SessionId) -> bool:
+        """Whether its actor knows who observes it, as the registry has it now. One that has yet to
+        join is told when it does."""
+        await self._adopted.wait()
+        run = self._runs.get(session_id)
+        return run is not None and await run.observe()
+
     def stop_all(self, reason: EndReason, mode: StopMode) -> int:
         """How many were told."""
         for run in self._runs.values():

@@ -5,7 +5,7 @@ was asked of it (shared between them where a test looks at the order) and fails 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -218,6 +218,7 @@ class FakeRecords:
         self.down = False
         self.hangs_at = ""
         """What is asked for and never answered."""
+        self.observing: dict[str, tuple[str, ...]] = {}
 
     async def create(self, record: SessionRecord, *, body_hash: str = "") -> Created:
         self._ask("create")
@@ -283,6 +284,11 @@ class FakeRecords:
         if record is not None and record.idempotency_key is not None:
             self.claims.pop(record.idempotency_key, None)
 
+    async def observers(self, session_id: str) -> tuple[str, ...]:
+        if self.down:
+            raise RegistryUnavailable("observers")
+        return self.observing.get(session_id, ())
+
     async def release_claim(self, session_id: str, idempotency_key: str) -> None:
         self._ask("release_claim")
         if self.claims.get(idempotency_key, ("",))[0] == session_id:
@@ -346,6 +352,7 @@ class FakeActors:
         self.actors: dict[ActorId, FakeActor] = {}
         self.assignments: list[Assignment] = []
         self.restrained: list[Allowance] = []
+        self.observed: list[tuple[ActorId, tuple[str, ...]]] = []
         self.running = asyncio.Event()
         """Set by each new run; a test clears it to wait for the next."""
         self.lost_on_ping: set[ActorId] = set()
@@ -374,6 +381,11 @@ class FakeActors:
         if actor_id not in self.actors or actor_id in self.lost_on_ping:
             raise ActorLost(actor_id, "dead")
         self.restrained.append(allowance)
+
+    async def observe(self, actor_id: ActorId, observers: Sequence[str]) -> None:
+        if actor_id not in self.actors or actor_id in self.lost_on_ping:
+            raise ActorLost(actor_id, "dead")
+        self.observed.append((actor_id, tuple(observers)))
 
     async def ping(self, actor_id: ActorId) -> None:
         if actor_id in self.lost_on_ping:
