@@ -24,7 +24,7 @@ TOPIC = "cost"
 INTERVAL_S = 1.0
 REPEAT_S = 5.0
 """Nobody says when an observer has come: figures that stand are told again so often."""
-SEND_TIMEOUT_S = 2.0
+SEND_TIMEOUT_S = 1.0
 
 log = structlog.get_logger(__name__)
 

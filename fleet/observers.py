@@ -1,8 +1,8 @@
 """Who observes a session: admitted through the API, kept in the registry, told to the actor.
 
 LiveKit shows hidden participants to nobody in the room, so an actor has to be told whom to send
-figures to. The registry is what counts: whatever delivery fails, the next one (a further observer,
-a further attempt, a supervisor that starts again) brings the whole list.
+figures to. The registry is what counts: whatever delivery fails, the next one brings the whole list
+(a further observer, a further attempt, the supervisor's own round every few seconds).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class ObserverPass:
     """What an observer needs to join. ``told``: the session has them in its list already; if not,
-    it gets them when its agent joins."""
+    the supervisor sees to it."""
 
     identity: str
     room: str

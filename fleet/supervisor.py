@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class SupervisorTiming:
     mirror_s: float = 1.0
+    observers_s: float = 10.0
+    """A list of observers that was not delivered, or in which places expired, is after this."""
     adopt_s: float = 60.0
     stale_s: float = 120.0
     """A record that nobody has been at work on for so long has lost whoever was."""
@@ -81,6 +83,7 @@ class Supervisor:
     async def open(self) -> None:
         self._tasks.start(self._parts.endings.keep_paying())
         self._tasks.start(self._keep_mirroring())
+        self._tasks.start(self._keep_observers_told())
         self._tasks.start(self._keep_adopting())
         self._tasks.start(self._keep_escalating())
 
@@ -233,6 +236,12 @@ class Supervisor:
                 except FleetError as error:
                     log.warning("states_not_mirrored", error=str(error))
                     break
+
+    async def _keep_observers_told(self) -> None:
+        while True:
+            await self._parts.sleep(self._timing.observers_s)
+            for run in tuple(self._runs.values()):
+                await run.observe()
 
     async def _keep_adopting(self) -> None:
         """At the beginning, and now and then: records that are not gone but nobody's."""

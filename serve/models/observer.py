@@ -36,7 +36,7 @@ class ObserverView(View):
     expires_at: str
     """Of the token and of the place; who is in the room by then stays."""
     told: bool
-    """The interviewer has them in its list. If not, it gets them when it joins the room."""
+    """The interviewer has them in its list. If not, it gets them in about ten seconds."""
 
     @classmethod
     def of(cls, session_id: str, given: ObserverPass) -> Self:

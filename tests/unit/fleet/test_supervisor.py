@@ -216,6 +216,19 @@ class TestObserve:
         assert world.actors.observed == [(ActorId("a-1"), ("observer-1",))]
         assert not actor.end.done()
 
+    async def test_who_was_written_down_and_not_told_is_told_in_time(self):
+        world = World(sleep=at_once)
+        await world.supervisor.open()
+        await world.live()
+        # As by an ingress that could not reach the supervisor.
+        world.records.observing[A] = ("observer-1",)
+        await world.told_observers()
+        world.actors.observed.clear()
+        world.records.observing[A] = ()
+        await world.told_observers()
+        assert world.actors.observed == [(ActorId("a-1"), ())]
+        await world.supervisor.aclose()
+
     async def test_without_the_registry_a_session_starts_all_the_same(self, world):
         request = await world.prepared()
 
