@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -93,6 +94,11 @@ class SessionActor:
         """A new allowance out of turn: the limit was changed."""
         if self._session is not None:
             self._session.restrain(allowance)
+
+    async def observe(self, observers: Sequence[str]) -> None:
+        """All who are told what the session costs, from now on. Call once it has joined."""
+        if self._session is not None:
+            self._session.observe(observers)
 
     async def ping(self) -> float:
         """Seconds since the actor's process began to construct it."""

@@ -39,6 +39,8 @@ class Assignment:
     traceparent: str | None = None
     metadata: str | None = field(default=None, repr=False)
     """The contract, where there is no room to read it from (a rehearsal)."""
+    observers: tuple[str, ...] = ()
+    """Hidden in the room, by identity: who is told what the session costs."""
 
 
 @dataclass(frozen=True, kw_only=True)

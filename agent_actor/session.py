@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -28,6 +28,7 @@ from livekit.agents.llm import ChatMessage
 from agent_actor import lifecycle
 from agent_actor.conductor import Conductor
 from agent_actor.contract import ActorId, EndReason, Provider, SessionConfig, SessionState
+from agent_actor.cost_feed import Cost, CostFeed
 from agent_actor.errors import (
     AgentError,
     MetadataTimeout,
@@ -100,6 +101,13 @@ class InterviewSession:
         self._spending: Spending | None = None
         self._conductor: Conductor | None = None
         self._follower: Follower | None = None
+        self._feed = CostFeed(
+            session_id=assignment.session_id,
+            attempt=assignment.attempt,
+            observers=assignment.observers,
+            look=self._cost,
+            publish=transport.publish,
+        )
 
     def stop(self, order: StopOrder) -> None:
         """Ask the session to end. Safe at any time, any number of times."""
@@ -110,6 +118,10 @@ class InterviewSession:
         """Take a new allowance out of turn."""
         if self._spending is not None:
             self._spending.restrain(allowance)
+
+    def observe(self, observers: Sequence[str]) -> None:
+        """Who is told what the session costs, from now on."""
+        self._feed.observe(observers)
 
     async def run(self) -> SessionResult:
         """Never raises; cancellation ends the session at once and is passed on."""
@@ -218,6 +230,7 @@ class InterviewSession:
         self._provider = provider
         self._spending = spending
         self._own(spending.run())
+        self._own(self._feed.run())
         self._recorder.outcome.unmapped = provider.unmapped
         for text in provider.unmapped:
             self._recorder.note(text)
@@ -304,6 +317,7 @@ class InterviewSession:
         await self._end_tasks()
         if self._spending is not None:
             await self._spending.settle()
+            await self._feed.finish()
 
     async def _end_tasks(self) -> None:
         for task in self._tasks:
@@ -415,6 +429,12 @@ class InterviewSession:
             live = replace(live, **self._spending.figures())
         present = self._follower is not None and self._follower.participant_present
         return replace(live, participant_present=present)
+
+    def _cost(self) -> Cost | None:
+        if self._spending is None:
+            return None
+        phase = self._conductor.progress() if self._conductor else {}
+        return replace(self._spending.cost(), **phase)
 
     def _fail(self, error: AgentError) -> None:
         log.warning("session ended by an error", code=error.code, error=str(error))

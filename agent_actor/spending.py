@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from agent_actor.conductor import Record
+from agent_actor.cost_feed import Cost
 from agent_actor.journal import EventKind
 from agent_actor.messages import Allowance, Assignment, UsageReport, Verdict, to_micro_usd
 from agent_actor.metering import Meter
@@ -216,6 +217,20 @@ class Spending:
             "spent_micro_usd": self._spent_micro_usd(),
             "estimate_micro_usd": to_micro_usd(meter.estimate_pico),
         }
+
+    def cost(self) -> Cost:
+        """For observers."""
+        meter = self._meter
+        return Cost(
+            spent_micro_usd=self._spent_micro_usd(),
+            estimate_micro_usd=to_micro_usd(meter.estimate_pico),
+            limit_micro_usd=self._purse.allowance.limit_micro_usd,
+            allowance_micro_usd=self._purse.allowance.up_to_micro_usd,
+            verdict=self._told,
+            tokens=meter.tokens,
+            responses=meter.responses,
+            unpriced_responses=meter.unpriced_responses,
+        )
 
     # --- inside
 

@@ -7,6 +7,7 @@ of this package that talks to ``livekit.rtc``'s room.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -61,6 +62,10 @@ class Transport(Protocol):
     async def start(self, session: AgentSession[None], agent: Agent, identity: str) -> None:
         """Start ``session`` with its audio going to and from participant ``identity``."""
 
+    async def publish(self, topic: str, payload: bytes, to: Sequence[str]) -> None:
+        """Send data to those participants, who may be hidden; to nobody if there are none. One
+        that is not in the room gets nothing. Raises where the room cannot be reached."""
+
     async def aclose(self) -> None:
         """Leave the room. Idempotent, never raises."""
 
@@ -106,6 +111,13 @@ class LiveKitTransport:
             session_host=False,
             record=False,
         )
+
+    async def publish(self, topic: str, payload: bytes, to: Sequence[str]) -> None:
+        # An empty list means everybody to LiveKit.
+        if to:
+            await self._room.local_participant.publish_data(
+                payload, reliable=True, destination_identities=list(to), topic=topic
+            )
 
     async def aclose(self) -> None:
         await self._room.disconnect()

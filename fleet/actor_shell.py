@@ -12,7 +12,7 @@ class too; in control actors that is on another thread, where the name stays a n
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from agent_actor.contract import ActorId, SessionId
@@ -70,6 +70,9 @@ class ActorShell:
 
     async def restrain(self, allowance: Allowance) -> None:
         await self._actor.restrain(allowance)
+
+    async def observe(self, observers: Sequence[str]) -> None:
+        await self._actor.observe(observers)
 
     async def ping(self) -> float:
         age_s: float = await self._actor.ping()

@@ -1,7 +1,8 @@
 """One actor's try at a session: hand it over, wait for the agent in the room, follow it to its
 end, stop it when asked.
 
-Stopping goes in three steps: goodbye, then now, then the actor is killed.
+Stopping goes in three steps: goodbye, then now, then the actor is killed. Each step's time runs
+from its order, not from the actor's answer to it: one whose loop is blocked never answers.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class AttemptRun:
         self._on_joined = on_joined
         self._on_stopping = on_stopping
         self.joined = False
-        self.killed = False
+        self.killed_for: str | None = None
+        """The end reason that it did not obey, or JOIN_TIMEOUT."""
 
     async def run(self) -> AttemptEnd:
         """Raises nothing of its own. Cancelled, it leaves the actor as it is."""
@@ -98,22 +100,37 @@ class AttemptRun:
 
     async def _until_over(self, run: asyncio.Task[SessionResult]) -> None:
         """Returns when the run is over, by itself or because it was stopped."""
-        if self.killed:
+        if self.killed_for:
             return
         if not await first_of(run, self._switch.asked, timeout_s=self._limits.longest_s):
             log.warning("session_overtime", session_id=self._session_id)
             self._switch.throw(EndReason.SESSION_TIMEOUT, StopMode.NOW)
         if run.done():
             return
-        await self._on_stopping()
+        # Nor may a record that cannot be written keep the actor alive meanwhile.
+        noting = asyncio.ensure_future(self._on_stopping())
+        try:
+            await self._stop(run)
+        finally:
+            await cancelled(noting)
+
+    async def _stop(self, run: asyncio.Task[SessionResult]) -> None:
+        grace_s = self._limits.goodbye_grace_s
         if not self._switch.hurry.is_set():
-            await self._tell(StopMode.GOODBYE)
-            await first_of(run, self._switch.hurry, timeout_s=self._limits.goodbye_grace_s)
+            await self._order(StopMode.GOODBYE, run, self._switch.hurry, grace_s=grace_s)
         if not run.done():
-            await self._tell(StopMode.NOW)
-            await first_of(run, timeout_s=self._limits.stop_grace_s)
+            await self._order(StopMode.NOW, run, grace_s=self._limits.stop_grace_s)
         if not run.done():
             await self._kill(run)
+
+    async def _order(
+        self, mode: StopMode, *until: asyncio.Future[Any] | asyncio.Event, grace_s: float
+    ) -> None:
+        telling = asyncio.create_task(self._tell(mode))
+        try:
+            await first_of(*until, timeout_s=grace_s)
+        finally:
+            await cancelled(telling)
 
     async def _tell(self, mode: StopMode) -> None:
         order = self._switch.order(mode)
@@ -124,8 +141,14 @@ class AttemptRun:
             log.warning("stop_not_delivered", session_id=self._session_id, error=str(error))
 
     async def _kill(self, run: asyncio.Task[SessionResult]) -> None:
-        log.warning("session_actor_killed", session_id=self._session_id, actor_id=self._actor_id)
-        self.killed = True
+        reason = self._switch.reason
+        self.killed_for = reason.value if reason else attempts.JOIN_TIMEOUT
+        log.warning(
+            "session_actor_killed",
+            session_id=self._session_id,
+            actor_id=self._actor_id,
+            cause=self.killed_for,
+        )
         self._actors.kill(self._actor_id)
         await first_of(run, timeout_s=RESULT_DEADLINE_S)
 
@@ -133,7 +156,7 @@ class AttemptRun:
         ordered = self._switch.order()
         if run.done() and (error := run.exception()) is None:
             return attempts.end_of_result(run.result(), joined=self.joined)
-        if self.killed and ordered is None:
+        if self.killed_for and ordered is None:
             return attempts.end_of_loss(
                 attempts.JOIN_TIMEOUT,
                 f"the agent was not in the room within {self._limits.join_timeout_s:g} s",

@@ -73,6 +73,10 @@ class RaySupervisorClient:
         told: int = await self._call("restrain", allowances, stop)
         return told
 
+    async def observe(self, session_id: SessionId) -> bool:
+        told: bool = await self._call("observe", session_id)
+        return told
+
     async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool:
         deadline_s = timeout_s + CALL_DEADLINE_S
         over: bool = await self._actor.call(
@@ -121,6 +125,11 @@ class RayBudgetClient:
     async def set_study_limit(self, study_id: str, micro_usd: int | None) -> list[Allowance]:
         allowances: list[Allowance] = await self._call("set_study_limit", study_id, micro_usd)
         return allowances
+
+    async def overdue(self, grace_s: float) -> list[SessionId]:
+        """Sessions that should have ended more than ``grace_s`` ago and have not."""
+        late: list[SessionId] = await self._call("overdue", grace_s)
+        return late
 
     async def _call(self, method: str, *args: Any) -> Any:
         try:

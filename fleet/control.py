@@ -32,6 +32,7 @@ from fleet.clients import BUDGET, RayBudgetClient, RayRosterClient, RaySuperviso
 from fleet.crew import ACTOR_PREFIX, ActorSpec
 from fleet.dispatcher import Dispatcher, DispatchLimits, DispatchParts
 from fleet.errors import ActorMissing, ControlPlaneUnavailable, FleetError
+from fleet.escalation import EscalationTiming
 from fleet.livekit_client import LiveKitClient
 from fleet.models import model_resolver
 from fleet.pool import PoolSnapshot
@@ -41,7 +42,7 @@ from fleet.roster_actor import ROSTER, SUPERVISOR, RosterActor, RosterConfig
 from fleet.roster_model import RosterLimits
 from fleet.session_run import RunLimits
 from fleet.settings import FleetSettings
-from fleet.supervisor import SupervisorSnapshot
+from fleet.supervisor import SupervisorSnapshot, SupervisorTiming
 from fleet.supervisor_actor import SupervisorActor, SupervisorConfig
 
 START_DEADLINE_S = 60.0
@@ -200,6 +201,7 @@ def supervisor_config(
             goodbye_grace_s=goodbye_grace_s,
             stop_grace_s=settings.stop_grace_s,
         ),
+        timing=SupervisorTiming(escalation=EscalationTiming(grace_s=settings.overdue_grace_s)),
     )
 
 

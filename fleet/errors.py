@@ -9,6 +9,7 @@
     ├── IdempotencyConflict        a known Idempotency-Key came with another body
     ├── CursorInvalid              a page cursor that this API did not give out
     ├── StateConflict              a step back in a session's life, or a word after its end
+    ├── TooManyObservers           a session is observed by as many as it may be
     ├── FleetFull                  no slot now (retryable after ``retry_after_s``)
     ├── FleetDraining              no new sessions here any more (retryable elsewhere)
     ├── DispatchFailed             a session could not be started; names the step
@@ -129,6 +130,17 @@ class StateConflict(FleetError):
         self.state = state
         self.attempt = attempt
         self.wanted = wanted
+
+
+class TooManyObservers(FleetError):
+    """A place is free again when the token it was given for has expired."""
+
+    code = "too_many_observers"
+    http_status = 409
+
+    def __init__(self, session_id: str, most: int) -> None:
+        super().__init__(f"session {session_id} has {most} observers, and may not have more")
+        self.session_id = session_id
 
 
 class FleetFull(FleetError):

@@ -92,6 +92,18 @@ SPECS = (
         meaning="Responses charged an upper bound: without usage, or of a model without a rate.",
     ),
     Spec(
+        name="fleet_session_actor_kills_total",
+        kind=Counter,
+        labels=("cause",),
+        meaning="Actors killed: by the end reason that they did not obey, or join_timeout.",
+    ),
+    Spec(
+        name="fleet_overdue_sessions_total",
+        kind=Counter,
+        labels=(),
+        meaning="Sessions stopped from outside: told to end for money long before, or silent.",
+    ),
+    Spec(
         name="fleet_livekit_call_seconds",
         kind=Histogram,
         labels=("call", "outcome"),

@@ -67,6 +67,10 @@ class BudgetClient(Protocol):
     async def close(self, session_id: SessionId) -> int | None:
         """What it spent in micro-dollars; None if there was no account."""
 
+    async def overdue(self, grace_s: float) -> list[SessionId]:
+        """Open accounts that were told to end, or whose lease ran out without a report, more than
+        ``grace_s`` ago."""
+
 
 class Records(Protocol):
     """The part of fleet.registry.Registry that is used here."""
@@ -96,6 +100,8 @@ class Records(Protocol):
     ) -> SessionRecord: ...
 
     async def add_facts(self, session_id: str, **facts: Unpack[RecordFacts]) -> SessionRecord: ...
+
+    async def observers(self, session_id: str) -> tuple[str, ...]: ...
 
     async def withdraw(self, session_id: str) -> None: ...
 

@@ -29,6 +29,7 @@ from fleet.errors import (
     SessionExists,
     SessionNotFound,
     StateConflict,
+    TooManyObservers,
 )
 from fleet.records import (
     LIFE,
@@ -67,7 +68,7 @@ def new_session_id() -> str:
 
 
 class Registry:
-    """``clock`` gives epoch seconds and only decides when ended records expire."""
+    """``clock`` gives epoch seconds and only decides when ended records and observers expire."""
 
     def __init__(
         self,
@@ -87,6 +88,7 @@ class Registry:
         self._update = redis.register_script(scripts.UPDATE)
         self._withdraw = redis.register_script(scripts.WITHDRAW)
         self._unclaim = redis.register_script(scripts.UNCLAIM)
+        self._add_observer = redis.register_script(scripts.ADD_OBSERVER)
         self._anonymise = redis.register_script(scripts.ANONYMISE)
         self._sweep = redis.register_script(scripts.SWEEP)
 
@@ -208,6 +210,31 @@ class Registry:
         """
         with _reaching("release_claim"):
             await self._unclaim(args=[self._ns, session_id, idempotency_key])
+
+    async def add_observer(self, session_id: str, identity: str, *, ttl_s: int, most: int) -> None:
+        """Keep a place for ``identity`` among the session's observers, for ``ttl_s``; adding it
+        again only prolongs that. Raises SessionNotFound, StateConflict for a session that is over
+        or has no room yet, TooManyObservers beyond ``most``.
+        """
+        with _reaching("add_observer"):
+            answer = await self._add_observer(
+                args=[self._ns, session_id, identity, self._clock(), ttl_s, most]
+            )
+        match answer[0]:
+            case "missing":
+                raise SessionNotFound(session_id)
+            case "conflict":
+                raise _conflict(session_id, answer[1], int(answer[2]), "an observer")
+            case "full":
+                raise TooManyObservers(session_id, most)
+
+    async def observers(self, session_id: str) -> tuple[str, ...]:
+        """Identities whose places have not expired, the oldest first; none for a session that is
+        not known."""
+        with _reaching("observers"):
+            key = f"{self._ns}:observers:{session_id}"
+            found = await self._redis.zrangebyscore(key, f"({self._clock()}", "+inf")
+        return tuple(cast(Sequence[str], found))
 
     async def anonymise(self, session_id: str, *, now: float) -> SessionRecord:
         """The registry's part of a deletion request: identity, key and error text go, life and

@@ -4,6 +4,7 @@ Keys of one namespace are touched under names computed here, so the registry nee
 is not sharded (one primary, with or without replicas). Shapes (ns = namespace):
 
     {ns}:session:{id}          hash    the record: field → JSON value
+    {ns}:observers:{id}        zset    identity, score = when its place is free again
     {ns}:claim:{key}           string  {"session_id", "body_hash"} of an Idempotency-Key
     {ns}:index:{study}:{state} zset    all scores 0; member "{created_us:016d}~{id}~{study}";
                                        "*" stands for every study or state, four sets a session
@@ -157,6 +158,25 @@ local known = redis.call('GET', claim)
 if known and cjson.decode(known).session_id == ARGV[2] then return redis.call('DEL', claim) end
 return 0
 """
+
+ADD_OBSERVER = (
+    _INDEX
+    + """
+-- ARGV: ns, session_id, identity, now, ttl_s, most. A place among those who observe a session.
+local had = redis.call('HMGET', ARGV[1] .. ':session:' .. ARGV[2], 'state', 'attempt')
+if not had[1] then return {'missing'} end
+local state = bare(had[1])
+-- Queued, it has no room yet: who joins would make one without the contract in it.
+if state == 'gone' or state == 'queued' then return {'conflict', state, had[2]} end
+local key = ARGV[1] .. ':observers:' .. ARGV[2]
+redis.call('ZREMRANGEBYSCORE', key, '-inf', ARGV[4])
+local known = redis.call('ZSCORE', key, ARGV[3])
+if not known and redis.call('ZCARD', key) >= tonumber(ARGV[6]) then return {'full'} end
+redis.call('ZADD', key, tonumber(ARGV[4]) + tonumber(ARGV[5]), ARGV[3])
+if redis.call('TTL', key) < tonumber(ARGV[5]) then redis.call('EXPIRE', key, ARGV[5]) end
+return {'ok'}
+"""
+)
 
 ANONYMISE = """
 -- ARGV: ns, session_id, now. Takes out what points to a person; money and life stay.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from agent_actor.contract import ActorId, SessionId
@@ -13,6 +14,7 @@ from fleet.ray_calls import RemoteActor
 STOP_DEADLINE_S = 5.0
 RESTRAIN_DEADLINE_S = 2.0
 """A session that does not answer learns of its allowance with its next report."""
+OBSERVE_DEADLINE_S = 2.0
 PING_DEADLINE_S = 5.0
 
 
@@ -31,6 +33,9 @@ class SessionActors(Protocol):
 
     async def restrain(self, actor_id: ActorId, allowance: Allowance) -> None:
         """Hand it a new allowance out of turn."""
+
+    async def observe(self, actor_id: ActorId, observers: Sequence[str]) -> None:
+        """Who is told what its session costs. Once it has joined."""
 
     async def ping(self, actor_id: ActorId) -> None:
         """Raises ActorLost, or NoAnswer (it may be busy)."""
@@ -70,6 +75,10 @@ class RaySessionActors:
     async def restrain(self, actor_id: ActorId, allowance: Allowance) -> None:
         ref = self._handle(actor_id).restrain.remote(allowance)
         await ray_calls.answer(ref, part=actor_name(actor_id), deadline_s=RESTRAIN_DEADLINE_S)
+
+    async def observe(self, actor_id: ActorId, observers: Sequence[str]) -> None:
+        ref = self._handle(actor_id).observe.remote(tuple(observers))
+        await ray_calls.answer(ref, part=actor_name(actor_id), deadline_s=OBSERVE_DEADLINE_S)
 
     async def ping(self, actor_id: ActorId) -> None:
         ref = self._handle(actor_id).ping.remote()

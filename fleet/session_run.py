@@ -32,6 +32,7 @@ from fleet.attempts import AttemptEnd, Next
 from fleet.endings import Endings, EndStep, Sleep
 from fleet.errors import DispatchFailed, FleetError, SessionNotFound, StateConflict
 from fleet.metrics import Metrics
+from fleet.observers import ObserverList
 from fleet.outcomes import learned
 from fleet.parts import AGENT_IDENTITY, BudgetClient, Records, Rooms, RosterClient, StartRequest
 from fleet.records import LIFE, RANK, RecordChanges, SessionRecord
@@ -110,6 +111,7 @@ class SessionRun:
         self._limits = limits
         self._began = time.monotonic()
         self._switch = StopSwitch()
+        self._observers = ObserverList(request.session_id, parts.records, parts.actors)
         self._attempt = adopted.attempt if adopted else 1
         known = adopted.actor_id if adopted else None
         self._actor_id = ActorId(known) if known else None
@@ -146,6 +148,13 @@ class SessionRun:
             log.info("allowance_not_delivered", session_id=allowance.session_id, error=str(error))
             return False
         return True
+
+    async def observe(self) -> bool:
+        """Tell the actor who observes, by the registry. False: not now. An actor that has yet to
+        join is told then."""
+        if self._actor_id is None or not self._has_joined:
+            return False
+        return await self._observers.hand_to(self._actor_id)
 
     def view(self) -> RunView:
         return RunView(
@@ -248,7 +257,12 @@ class SessionRun:
         try:
             return await run.run()
         finally:
-            self.kills += run.killed
+            if run.killed_for is not None:
+                self.kills += 1
+                kills = self._parts.metrics.counter(
+                    "fleet_session_actor_kills_total", cause=run.killed_for
+                )
+                kills.inc()
 
     async def _follow_adopted(self, record: SessionRecord) -> AttemptEnd:
         if self._actor_id is None:
@@ -319,6 +333,7 @@ class SessionRun:
             assigned_at=self._parts.now(),
             traceparent=request.traceparent,
             metadata=request.metadata,
+            observers=await self._observers.for_assignment(),
         )
 
     async def _note_joined(self, report: JoinReport) -> None:
@@ -332,6 +347,8 @@ class SessionRun:
         await self._record(
             state=SessionState.JOINED, joined_at=self._parts.now(), actor_id=report.actor_id
         )
+        # Some may have come since it was assigned, or while no supervisor was there.
+        await self.observe()
 
     # The end
 

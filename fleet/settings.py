@@ -64,6 +64,8 @@ class FleetSettings(BaseSettings):
     room_empty_timeout_s: int = Field(default=120, ge=10, le=3600)
     """The server removes a room in which nobody ever was after this: the last line of clean-up."""
     participant_token_ttl_s: int = Field(default=3600, ge=60, le=DAY_S)
+    observer_token_ttl_s: int = Field(default=3600, ge=60, le=DAY_S)
+    """Also how long an observer keeps its place among the few that a session may have."""
     agent_token_ttl_s: int = Field(default=600, ge=30, le=DAY_S)
     """Only joining needs the token: the server renews it for those who are in the room."""
 
@@ -101,6 +103,9 @@ class FleetSettings(BaseSettings):
     """Actors that may be tried before a session is live."""
     stop_grace_s: float = Field(default=2.0, ge=0, le=60, allow_inf_nan=False)
     """Between asking a session to stop and killing its actor."""
+    overdue_grace_s: Seconds = 25.0
+    """Between telling a session to end for money, or its lease's end, and stopping it from outside:
+    longer than its goodbye (15 s) and its final report (5 s) take."""
 
     fleet_limit_usd: Usd | None = None
     study_limit_usd: Usd | None = None

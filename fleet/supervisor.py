@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -13,6 +13,7 @@ from agent_actor.contract import ActorId, EndReason, SessionId
 from agent_actor.messages import Allowance, JoinReport, StopMode
 from fleet.adoption import request_of
 from fleet.errors import FleetDraining, FleetError, SessionNotFound
+from fleet.escalation import Escalation, EscalationTiming
 from fleet.owned_tasks import OwnedTasks
 from fleet.parts import StartRequest
 from fleet.session_run import RunLimits, RunParts, RunView, SessionRun
@@ -26,9 +27,12 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class SupervisorTiming:
     mirror_s: float = 1.0
+    observers_s: float = 10.0
+    """A list of observers that was not delivered, or in which places expired, is after this."""
     adopt_s: float = 60.0
     stale_s: float = 120.0
     """A record that nobody has been at work on for so long has lost whoever was."""
+    escalation: EscalationTiming = field(default_factory=EscalationTiming)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +71,21 @@ class Supervisor:
         self._retries = 0
         self._kills = 0
         self._ended: Counter[str] = Counter()
+        self._escalation = Escalation(
+            budget=parts.budget,
+            records=parts.records,
+            metrics=parts.metrics,
+            stop=self._stop_overdue,
+            timing=timing.escalation,
+            sleep=parts.sleep,
+        )
 
     async def open(self) -> None:
         self._tasks.start(self._parts.endings.keep_paying())
         self._tasks.start(self._keep_mirroring())
+        self._tasks.start(self._keep_observers_told())
         self._tasks.start(self._keep_adopting())
+        self._tasks.start(self._keep_escalating())
 
     async def aclose(self, *, goodbye_s: float = 0.0) -> None:
         """The one order: refuse new sessions → ask those under way to end → after ``goodbye_s``
@@ -131,6 +145,13 @@ class Supervisor:
             for run, _ in runs:
                 run.stop(EndReason.BUDGET_EXCEEDED, StopMode.NOW)
         return sum(await asyncio.gather(*(run.restrain(a) for run, a in runs)))
+
+    async def observe(self, session_id: SessionId) -> bool:
+        """Whether its actor knows who observes it, as the registry has it now. One that has yet to
+        join is told when it does."""
+        await self._adopted.wait()
+        run = self._runs.get(session_id)
+        return run is not None and await run.observe()
 
     def stop_all(self, reason: EndReason, mode: StopMode) -> int:
         """How many were told."""
@@ -194,6 +215,17 @@ class Supervisor:
             self._ended[run.end.end_reason.value if run.end else "unknown"] += 1
             run.over.set()
 
+    async def _keep_escalating(self) -> None:
+        # Before, it would take every session for one that nobody runs.
+        await self._adopted.wait()
+        await self._escalation.keep_looking()
+
+    def _stop_overdue(self, session_id: SessionId) -> bool:
+        run = self._runs.get(session_id)
+        if run is not None:
+            run.stop(EndReason.BUDGET_EXCEEDED, StopMode.NOW)
+        return run is not None
+
     async def _keep_mirroring(self) -> None:
         """Sessions write their states down themselves; listings go by the records."""
         while True:
@@ -204,6 +236,12 @@ class Supervisor:
                 except FleetError as error:
                     log.warning("states_not_mirrored", error=str(error))
                     break
+
+    async def _keep_observers_told(self) -> None:
+        while True:
+            await self._parts.sleep(self._timing.observers_s)
+            for run in tuple(self._runs.values()):
+                await run.observe()
 
     async def _keep_adopting(self) -> None:
         """At the beginning, and now and then: records that are not gone but nobody's."""

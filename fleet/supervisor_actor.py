@@ -59,6 +59,9 @@ class SupervisorActor:
     async def restrain(self, allowances: Sequence[Allowance], stop: bool) -> int:
         return await (await self._ready()).restrain(allowances, stop=stop)
 
+    async def observe(self, session_id: SessionId) -> bool:
+        return await (await self._ready()).observe(session_id)
+
     async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool:
         return await (await self._ready()).wait_over(session_id, timeout_s)
 

@@ -7,7 +7,8 @@ they are; serve/problems.py turns all of them into problem documents.
     ├── KeyMissing           401  no bearer key
     ├── KeyWrong             401  a bearer key that is not one of ours
     ├── StudyNotFound        404
-    ├── SessionOver          409  a limit for a session that has ended
+    ├── SessionOver          409  a limit or an observer for a session that has ended
+    ├── SessionStarting      409  an observer for a session that has no room yet
     ├── BodyTooSlow          408
     ├── BodyTooLarge         413  refused before it is parsed
     ├── MediaTypeWrong       415
@@ -84,6 +85,11 @@ class StudyNotFound(ServeError):
 
 class SessionOver(ServeError):
     code = "session_over"
+    http_status = 409
+
+
+class SessionStarting(ServeError):
+    code = "session_starting"
     http_status = 409
 
 

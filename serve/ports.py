@@ -17,6 +17,7 @@ from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.journal import JournalEntry, LiveState, Turn
 from fleet.limits import LimitChange
 from fleet.livekit_client import WebhookEvent
+from fleet.observers import ObserverPass
 from fleet.records import Page, SessionRecord
 
 
@@ -119,6 +120,12 @@ class Money(Protocol):
     async def set_study_limit(self, study_id: str, micro_usd: int | None) -> LimitChange: ...
 
 
+class Observers(Protocol):
+    async def admit(self, record: SessionRecord) -> ObserverPass:
+        """Another observer each time. Raises StateConflict for a session that is over, or that
+        has no room yet; TooManyObservers."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Crew:
     """The actors, by what they do now. ``slots`` is the most sessions there may be at once,
@@ -165,6 +172,7 @@ class Ports:
     sessions: Sessions
     journal: Journal
     money: Money
+    observers: Observers
     roster: Roster
     webhooks: Webhooks
     checks: Mapping[str, Check]

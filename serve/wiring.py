@@ -18,6 +18,7 @@ from fleet.errors import BudgetUnavailable, ControlPlaneUnavailable, FleetError
 from fleet.journal import Journal
 from fleet.limits import LimitChange, LimitChanger
 from fleet.livekit_client import LiveKitClient
+from fleet.observers import ObserverDesk
 from fleet.ray_calls import RemoteActor
 from fleet.registry import Registry
 from fleet.settings import FleetSettings
@@ -153,6 +154,13 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
     livekit = LiveKitClient.from_settings(settings)
     dispatcher, close_dispatcher = await open_dispatcher(settings)
     ready = Readiness(roster, registry, livekit)
+    observers = ObserverDesk(
+        book=registry,
+        tokens=livekit,
+        sessions=plane.supervisor,
+        livekit_url=settings.participant_livekit_url,
+        ttl_s=settings.observer_token_ttl_s,
+    )
 
     async def aclose() -> None:
         await close_dispatcher()
@@ -169,6 +177,7 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
         sessions=registry,
         journal=journal,
         money=RealMoney(settings.ray_namespace, plane),
+        observers=observers,
         roster=roster,
         webhooks=livekit,
         checks={

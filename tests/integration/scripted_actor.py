@@ -38,6 +38,8 @@ class ScriptedActor:
         self._joined: asyncio.Future[JoinReport] = asyncio.get_event_loop().create_future()
         self._joined.add_done_callback(lambda f: f.cancelled() or f.exception())
         self._stops: asyncio.Queue[StopOrder] = asyncio.Queue()
+        self._observers: tuple[str, ...] = ()
+        self._observed = asyncio.Event()
 
     async def warm(self) -> WarmReport:
         return WarmReport(
@@ -60,10 +62,15 @@ class ScriptedActor:
         if allowance.verdict is Verdict.END:
             self._stops.put_nowait(StopOrder(reason=EndReason.BUDGET_EXCEEDED))
 
+    async def observe(self, observers: tuple[str, ...]) -> None:
+        self._observers = observers
+        self._observed.set()
+
     async def run(self, assignment: Assignment, budget: Any) -> SessionResult:
         if self._assignment is not None:
             raise ActorBusy(f"{self._actor_id} is busy")
         self._assignment = assignment
+        self._observers = assignment.observers
         script = assignment.session_id.split("-")[1]
         first = assignment.attempt == 1
         if script == "diesfirst" and first:
@@ -82,6 +89,9 @@ class ScriptedActor:
         usage = self._usage(assignment)
         await budget.report.remote(usage)
         if script == "nometa" and first:
+            return self._result(EndReason.METADATA_TIMEOUT, "metadata_timeout", True, usage)
+        if script == "watched" and first:
+            await self._observed.wait()
             return self._result(EndReason.METADATA_TIMEOUT, "metadata_timeout", True, usage)
         if script == "short":
             return self._result(EndReason.COMPLETED, None, False, usage)
@@ -126,4 +136,6 @@ class ScriptedActor:
             usage=usage,
             duration_s=0.1,
             provider_sessions=(f"sess-{self._actor_id}",) if usage else (),
+            # A field of the record that shows what this actor was told.
+            unmapped=self._observers,
         )

@@ -390,6 +390,21 @@ class TestRetry:
         assert len(ended.provider_sessions) == 2
         await fleet.assert_given_back(ended)
 
+    async def test_the_second_knows_who_observes(self, fleet: Fleet) -> None:
+        given = await fleet.dispatch("watched")
+        session_id = SessionId(given.record.session_id)
+        await fleet.registry.add_observer(session_id, "observer-1", ttl_s=60, most=16)
+        # Handed to the first, which then gives up.
+        assert await fleet.plane.supervisor.observe(session_id)
+
+        async def second() -> bool:
+            record = await fleet.registry.get(session_id)
+            return record.attempt == 2 and record.state is SessionState.JOINED
+
+        await until(second)
+        ended = await fleet.end(session_id)
+        assert ended.unmapped == ("observer-1",)  # where a scripted actor says what it was told
+
     async def test_a_room_that_the_first_does_not_reach(self, fleet: Fleet) -> None:
         given = await fleet.dispatch("noroom")
         assert (given.record.state, given.record.attempt) == (SessionState.JOINED, 2)

@@ -22,6 +22,7 @@ from fleet.errors import (
     SessionExists,
     SessionNotFound,
     StateConflict,
+    TooManyObservers,
 )
 from fleet.local.redis import Fsync, RedisServer
 from fleet.local.run_dir import RunDir
@@ -533,3 +534,65 @@ def test_session_ids_are_fit_for_rooms_and_contracts() -> None:
 
     assert len(made) == 100
     assert all(i.startswith("s-") and len(i) == 26 for i in made)
+
+
+# -- observers -------------------------------------------------------------------------------------
+
+
+async def test_observers_are_kept_in_the_order_in_which_their_places_expire(
+    registry: Registry, clock: Clock
+) -> None:
+    await registry.create(a_record(state=SessionState.LIVE))
+    assert await registry.observers("s-1") == ()
+    await registry.add_observer("s-1", "o-1", ttl_s=100, most=16)
+    clock.now += 50
+    await registry.add_observer("s-1", "o-2", ttl_s=100, most=16)
+    assert await registry.observers("s-1") == ("o-1", "o-2")
+    await registry.add_observer("s-1", "o-1", ttl_s=200, most=16)
+    assert await registry.observers("s-1") == ("o-2", "o-1")
+    assert await registry.observers("s-2") == ()
+
+
+async def test_a_place_is_free_again_when_it_has_expired(registry: Registry, clock: Clock) -> None:
+    await registry.create(a_record(state=SessionState.JOINED))
+    for number in range(3):
+        await registry.add_observer("s-1", f"o-{number}", ttl_s=100, most=3)
+    with pytest.raises(TooManyObservers):
+        await registry.add_observer("s-1", "o-3", ttl_s=100, most=3)
+    await registry.add_observer("s-1", "o-2", ttl_s=100, most=3)  # is there already
+    clock.now += 100
+    assert await registry.observers("s-1") == ()
+    await registry.add_observer("s-1", "o-3", ttl_s=100, most=3)
+    assert await registry.observers("s-1") == ("o-3",)
+
+
+async def test_many_at_once_get_no_more_places_than_there_are(registry: Registry) -> None:
+    await registry.create(a_record(state=SessionState.LIVE))
+    tries = (registry.add_observer("s-1", f"o-{n}", ttl_s=100, most=4) for n in range(12))
+    results = await asyncio.gather(*tries, return_exceptions=True)
+    assert sum(isinstance(r, TooManyObservers) for r in results) == 8
+    assert len(await registry.observers("s-1")) == 4
+
+
+async def test_observers_come_only_while_there_is_a_room(registry: Registry) -> None:
+    with pytest.raises(SessionNotFound):
+        await registry.add_observer("s-1", "o-1", ttl_s=100, most=16)
+    await registry.create(a_record())
+    with pytest.raises(StateConflict) as caught:
+        await registry.add_observer("s-1", "o-1", ttl_s=100, most=16)
+    assert caught.value.state == "queued"
+    await registry.update("s-1", state=SessionState.ASSIGNED)
+    await registry.add_observer("s-1", "o-1", ttl_s=100, most=16)
+    await registry.end("s-1", EndReason.COMPLETED)
+    with pytest.raises(StateConflict) as caught:
+        await registry.add_observer("s-1", "o-2", ttl_s=100, most=16)
+    assert caught.value.state == "gone"
+
+
+async def test_the_list_goes_away_by_itself(registry: Registry, redis_server: str) -> None:
+    await registry.create(a_record(state=SessionState.LIVE))
+    await registry.add_observer("s-1", "o-1", ttl_s=500, most=16)
+    await registry.add_observer("s-1", "o-2", ttl_s=100, most=16)
+    redis = open_redis(redis_server)
+    assert 490 < await redis.ttl("t:observers:s-1") <= 500
+    await redis.aclose()

@@ -5,7 +5,7 @@ was asked of it (shared between them where a test looks at the order) and fails 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -150,6 +150,9 @@ class FakeBudget:
         self.open_accounts: set[SessionId] = set()
         self.verdict = Verdict.GO_ON
         self.down = False
+        self.late: list[SessionId] = []
+        """Those that ought to be over."""
+        self.asked_overdue: list[float] = []
 
     async def open(
         self, session_id: SessionId, study_id: str, provider: str, limit_micro_usd: int
@@ -168,6 +171,12 @@ class FakeBudget:
             return None
         self.open_accounts.discard(session_id)
         return 42
+
+    async def overdue(self, grace_s: float) -> list[SessionId]:
+        self.asked_overdue.append(grace_s)
+        if self.down:
+            raise BudgetUnavailable("down")
+        return [session_id for session_id in self.late if session_id in self.open_accounts]
 
 
 class FakeRooms:
@@ -207,6 +216,9 @@ class FakeRecords:
         self.records: dict[str, SessionRecord] = {}
         self.claims: dict[str, tuple[str, str]] = {}
         self.down = False
+        self.hangs_at = ""
+        """What is asked for and never answered."""
+        self.observing: dict[str, tuple[str, ...]] = {}
 
     async def create(self, record: SessionRecord, *, body_hash: str = "") -> Created:
         self._ask("create")
@@ -240,6 +252,8 @@ class FakeRecords:
         **changes: Any,
     ) -> SessionRecord:
         self._ask(f"update:{state}")
+        if self.hangs_at == f"update:{state}":
+            await asyncio.Event().wait()
         record = await self.get(session_id)
         there = Step(state=state or record.state, attempt=attempt or record.attempt)
         if not may_move(Step(state=record.state, attempt=record.attempt), there):
@@ -269,6 +283,11 @@ class FakeRecords:
         record = self.records.pop(session_id, None)
         if record is not None and record.idempotency_key is not None:
             self.claims.pop(record.idempotency_key, None)
+
+    async def observers(self, session_id: str) -> tuple[str, ...]:
+        if self.down:
+            raise RegistryUnavailable("observers")
+        return self.observing.get(session_id, ())
 
     async def release_claim(self, session_id: str, idempotency_key: str) -> None:
         self._ask("release_claim")
@@ -324,6 +343,7 @@ class FakeActor:
         self.end: asyncio.Future[SessionResult] = asyncio.get_running_loop().create_future()
         self.orders: list[StopOrder] = []
         self.obeys = {"goodbye": True, "now": True}
+        self.answers = True
 
 
 class FakeActors:
@@ -332,6 +352,7 @@ class FakeActors:
         self.actors: dict[ActorId, FakeActor] = {}
         self.assignments: list[Assignment] = []
         self.restrained: list[Allowance] = []
+        self.observed: list[tuple[ActorId, tuple[str, ...]]] = []
         self.running = asyncio.Event()
         """Set by each new run; a test clears it to wait for the next."""
         self.lost_on_ping: set[ActorId] = set()
@@ -350,6 +371,8 @@ class FakeActors:
     async def stop(self, actor_id: ActorId, order: StopOrder) -> None:
         actor = self.actors[actor_id]
         actor.orders.append(order)
+        if not actor.answers:
+            await asyncio.Event().wait()
         if actor.obeys[order.mode] and not actor.end.done():
             session_id = self.assignments[-1].session_id
             actor.end.set_result(result_of(session_id, actor.attempt, end_reason=order.reason))
@@ -358,6 +381,11 @@ class FakeActors:
         if actor_id not in self.actors or actor_id in self.lost_on_ping:
             raise ActorLost(actor_id, "dead")
         self.restrained.append(allowance)
+
+    async def observe(self, actor_id: ActorId, observers: Sequence[str]) -> None:
+        if actor_id not in self.actors or actor_id in self.lost_on_ping:
+            raise ActorLost(actor_id, "dead")
+        self.observed.append((actor_id, tuple(observers)))
 
     async def ping(self, actor_id: ActorId) -> None:
         if actor_id in self.lost_on_ping:

@@ -22,6 +22,7 @@ EXAMPLES: list[FleetError] = [
     errors.IdempotencyConflict("s-1"),
     errors.CursorInvalid(),
     errors.StateConflict(session_id="s-1", state="gone", attempt=2, wanted="live"),
+    errors.TooManyObservers("s-1", 16),
     errors.FleetFull(retry_after_s=5.0),
     errors.FleetDraining(),
     errors.DispatchFailed(

@@ -14,6 +14,7 @@ from fleet.errors import (
     FleetDraining,
     FleetFull,
     NoAnswer,
+    RegistryUnavailable,
     SessionNotFound,
 )
 from fleet.journal import JournalEntry
@@ -120,6 +121,11 @@ class World:
         await task
         return actor
 
+    async def told_observers(self):
+        async with asyncio.timeout(ENOUGH_S):
+            while not self.actors.observed:
+                await asyncio.sleep(0)
+
     async def over(self, session_id=A):
         assert await self.supervisor.wait_over(session_id, ENOUGH_S)
         return self.records.records[session_id]
@@ -156,6 +162,87 @@ class TestRestrain:
         world.actors.lost_on_ping.add(ActorId("a-1"))
         assert await world.supervisor.restrain([allowance(A)], stop=False) == 0
         assert not actor.end.done()
+
+
+class TestObserve:
+    async def test_a_running_session_is_told_all_who_observe(self, world):
+        await world.live()
+        world.records.observing[A] = ("observer-1",)
+        assert await world.supervisor.observe(A)
+        world.records.observing[A] = ("observer-1", "observer-2")
+        assert await world.supervisor.observe(A)
+        assert [o for _, o in world.actors.observed] == [
+            ("observer-1",),
+            ("observer-1", "observer-2"),
+        ]
+
+    async def test_one_that_has_yet_to_join_is_told_when_it_does(self, world):
+        task, actor = await world.starting(await world.prepared())
+        world.records.observing[A] = ("observer-1",)
+        assert not await world.supervisor.observe(A)
+        assert world.actors.observed == []
+        actor.join.set_result(joined())
+        await task
+        await world.told_observers()
+        assert world.actors.observed == [(ActorId("a-1"), ("observer-1",))]
+
+    async def test_who_came_before_it_was_assigned_is_in_the_assignment(self, world):
+        request = await world.prepared()
+        world.records.observing[A] = ("observer-1",)
+        task, actor = await world.starting(request)
+        assert world.actors.assignments[0].observers == ("observer-1",)
+        actor.join.set_result(joined())
+        await task
+        assert await world.supervisor.observe(A)
+        assert world.actors.observed == []  # it knows them already
+
+    async def test_a_further_attempt_knows_them_from_its_assignment(self, world):
+        first = await world.live()
+        world.records.observing[A] = ("observer-1",)
+        assert await world.supervisor.observe(A)
+        lost = {"error_code": "metadata_timeout", "retryable": True}
+        first.end.set_result(result_of(A, end_reason=EndReason.METADATA_TIMEOUT, **lost))
+        await world.next_actor()
+        assert world.actors.assignments[1].observers == ("observer-1",)
+
+    async def test_what_is_not_delivered_is_not_told(self, world):
+        actor = await world.live()
+        world.records.observing[A] = ("observer-1",)
+        world.actors.lost_on_ping.add(ActorId("a-1"))
+        assert not await world.supervisor.observe(A)
+        world.actors.lost_on_ping.clear()
+        # So the next time brings them, too.
+        assert await world.supervisor.observe(A)
+        assert world.actors.observed == [(ActorId("a-1"), ("observer-1",))]
+        assert not actor.end.done()
+
+    async def test_who_was_written_down_and_not_told_is_told_in_time(self):
+        world = World(sleep=at_once)
+        await world.supervisor.open()
+        await world.live()
+        # As by an ingress that could not reach the supervisor.
+        world.records.observing[A] = ("observer-1",)
+        await world.told_observers()
+        world.actors.observed.clear()
+        world.records.observing[A] = ()
+        await world.told_observers()
+        assert world.actors.observed == [(ActorId("a-1"), ())]
+        await world.supervisor.aclose()
+
+    async def test_without_the_registry_a_session_starts_all_the_same(self, world):
+        request = await world.prepared()
+
+        async def away(_session_id):
+            raise RegistryUnavailable("observers")
+
+        world.records.observers = away
+        task, actor = await world.starting(request)
+        actor.join.set_result(joined())
+        assert (await task).session_id == A
+        assert not await world.supervisor.observe(A)
+
+    async def test_a_session_that_is_not_under_way(self, world):
+        assert not await world.supervisor.observe(SessionId("s-none"))
 
 
 class TestStart:
@@ -395,6 +482,27 @@ class TestStop:
         assert world.asked.index("kill") < world.asked.index("end")
         assert world.rooms.rooms == {}
         assert world.supervisor.snapshot().kills_total == 1
+
+    async def test_an_actor_that_answers_nothing_is_killed_as_soon(self):
+        world = World(limits=replace(LIMITS, goodbye_grace_s=3600))
+        await world.supervisor.open()
+        actor = await world.live()
+        actor.answers = False
+        await world.supervisor.stop(A, EndReason.BUDGET_EXCEEDED, StopMode.NOW)
+        # The fake never answers at all: only a grace that runs from the order ends it.
+        record = await world.over()
+        assert record.end_reason is EndReason.BUDGET_EXCEEDED
+        kills = world.metrics.counter("fleet_session_actor_kills_total", cause="budget_exceeded")
+        assert kills._value.get() == 1
+        await world.supervisor.aclose()
+
+    async def test_a_record_that_hangs_does_not_keep_the_actor_alive(self, world):
+        actor = await world.live()
+        actor.obeys = {"goodbye": False, "now": False}
+        world.records.hangs_at = "update:ending"
+        await world.supervisor.stop(A, EndReason.BUDGET_EXCEEDED, StopMode.NOW)
+        assert (await world.over()).end_reason is EndReason.BUDGET_EXCEEDED
+        assert "kill" in world.asked
 
     async def test_now_hurries_a_goodbye(self):
         world = World(limits=replace(LIMITS, goodbye_grace_s=3600))

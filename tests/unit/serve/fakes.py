@@ -13,11 +13,14 @@ from fleet.errors import (
     CursorInvalid,
     IdempotencyConflict,
     SessionNotFound,
+    StateConflict,
+    TooManyObservers,
     WebhookRejected,
 )
 from fleet.journal import JournalEntry, Turn
 from fleet.limits import LimitChange
 from fleet.livekit_client import WebhookEvent
+from fleet.observers import ObserverPass
 from fleet.records import LIFE, Page, SessionRecord
 from serve.ports import Crew, NewSession, Ports, ProviderInfo, Started
 
@@ -295,6 +298,35 @@ class FakeMoney:
         )
 
 
+@dataclass
+class FakeObservers:
+    admitted: list[str] = field(default_factory=list)
+    """By session."""
+    most: int = 2
+    told: bool = True
+
+    async def admit(self, record: SessionRecord) -> ObserverPass:
+        if record.state in (SessionState.GONE, SessionState.QUEUED):
+            raise StateConflict(
+                session_id=record.session_id,
+                state=record.state,
+                attempt=record.attempt,
+                wanted="an observer",
+            )
+        if self.admitted.count(record.session_id) >= self.most:
+            raise TooManyObservers(record.session_id, self.most)
+        self.admitted.append(record.session_id)
+        identity = f"observer-{len(self.admitted)}"
+        return ObserverPass(
+            identity=identity,
+            room=record.room,
+            livekit_url="ws://127.0.0.1:7880",
+            token=f"token-for-{identity}",
+            expires_at=NOW + 3600,
+            told=self.told,
+        )
+
+
 class FakeRoster:
     def __init__(self) -> None:
         self.now = Crew(warm=2, reserved=0, live=3, starting=1, slots=200, free=197, queue=0)
@@ -352,6 +384,7 @@ class FakeFleet:
         self.starter = FakeStarter(self.sessions)
         self.journal = FakeJournal()
         self.money = FakeMoney()
+        self.observers = FakeObservers()
         self.roster = FakeRoster()
         self.closed = 0
         self.meanwhile: Callable[[], None] = lambda: None
@@ -370,6 +403,7 @@ class FakeFleet:
             sessions=self.sessions,
             journal=self.journal,
             money=self.money,
+            observers=self.observers,
             roster=self.roster,
             webhooks=FakeWebhooks(),
             checks={name: self._check(name) for name in self.problems},

@@ -18,6 +18,7 @@ GUARDED = [
     ("GET", "/v1/sessions/s-1/cost"),
     ("GET", "/v1/sessions/s-1/cost/stream"),
     ("PATCH", "/v1/sessions/s-1/limit"),
+    ("POST", "/v1/sessions/s-1/observers"),
     ("PATCH", "/v1/studies/s/limit"),
     ("GET", "/v1/sessions/s-1/events"),
     ("GET", "/v1/sessions/s-1/transcript"),

@@ -59,5 +59,12 @@ def test_the_body_is_the_contract_and_more(document: dict[str, Any]) -> None:
 
 def test_created_session_and_problem_carry_examples(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
-    for name in ("CreatedSession", "SessionView", "SessionCostView", "FleetView", "Problem"):
+    for name in (
+        "CreatedSession",
+        "SessionView",
+        "SessionCostView",
+        "ObserverView",
+        "FleetView",
+        "Problem",
+    ):
         assert "example" in schemas[name], name
