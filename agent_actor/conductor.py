@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 SPEECH_START_TIMEOUT_S = 6.0
 """How long a reply the model owes us (the goodbye after its function call) may take to begin."""
 
+LATE_GOODBYE_S = 3.0
+
 
 class Record(Protocol):
     """Where events go; see agent_actor.journal for the kinds and their data."""
@@ -165,8 +167,12 @@ class Conductor:
         if not await self._money.goodbye_fits():
             self._record(EventKind.NOTE, text="no goodbye: it could not be paid for")
             return
+        before = self._voice.spurts
         handle = self._session.generate_reply(instructions=prompting.CLOSING)
         await handle
+        if self._voice.spurts == before and handle.exception() is None:
+            # The provider has ended another turn first, and the framework took that for this one.
+            await self._voice.wait_spoken(LATE_GOODBYE_S)
 
     async def _spoken_or_refused(self) -> None:
         spoken = asyncio.ensure_future(self._voice.wait_spoken(SPEECH_START_TIMEOUT_S))

@@ -108,6 +108,9 @@ class Meter:
         self._under: dict[str, _Under] = {}
         self._settled: set[str] = set()
         self._asked: list[_Asked] = []
+        self._by_server = True
+        self._turn_open = False
+        """The server is about to answer a turn, and has not said so yet."""
         self._seq = 0
         self._spent = 0
         self.tokens = TokenCounts()
@@ -133,10 +136,11 @@ class Meter:
 
     @property
     def at_risk_pico(self) -> PicoUsd:
-        """The most that responses under way, or asked for, can be billed, and the transcription
-        of what was said and is being said.
+        """The most that responses under way, asked for or about to be begun can be billed, and
+        the transcription of what was said and is being said.
         """
         asked = sum(self._asked_pico(a) for a in self._asked)
+        asked += self.worst_response_pico() if self._turn_open else 0
         under = sum(self._bound(u) for u in self._under.values())
         return PicoUsd(under + asked + self._untranscribed_pico())
 
@@ -272,7 +276,11 @@ class Meter:
                 return self._lose()
             case WireError(code=code, event_id=id_):
                 self._refused(code, id_)
-            case ProviderSession() | GoAway() | UserTurn() | TurnTaking():
+            case UserTurn():
+                self._turn_open = self._by_server and not self.responding
+            case TurnTaking(by_server=by_server):
+                self._by_server = by_server
+            case ProviderSession() | GoAway():
                 pass
         return False
 
@@ -282,6 +290,7 @@ class Meter:
         # Usage that has not come by the time the next response begins is not expected any more.
         for id_ in [i for i, u in self._under.items() if u.ended]:
             self._charge_bound(id_)
+        self._turn_open = False
         asked = self._take_asked(event.request)
         caps = [event.max_output_tokens, asked.max_output_tokens if asked else None]
         cap = min((c for c in caps if c is not None), default=None)
@@ -321,6 +330,7 @@ class Meter:
     def _done(self, event: ResponseDone) -> bool:
         if event.id in self._settled:
             return False
+        self._turn_open = False
         if event.usage is None:
             if event.id not in self._under:
                 self._open(event.id, None)
@@ -359,6 +369,9 @@ class Meter:
 
     def _lose(self) -> bool:
         asked, self._asked = self._asked, []
+        if self._turn_open:
+            asked.append(_Asked(id=None, max_output_tokens=None, alone=False))
+            self._turn_open = False
         for number, a in enumerate(asked):
             name = f"requested {len(self._settled)}+{number}"
             self._open(name, a.max_output_tokens, alone=a.alone)

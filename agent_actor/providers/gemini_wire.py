@@ -24,6 +24,7 @@ from agent_actor.wire_events import (
     ResponseDone,
     ResponseEnded,
     TextDelta,
+    UserTurn,
     WireEvent,
 )
 
@@ -47,6 +48,8 @@ class GeminiWire:
             session_id = _get(setup, "session_id")
             events.append(ProviderSession(id=session_id if isinstance(session_id, str) else None))
         content = _get(message, "server_content")
+        if _get(_get(content, "input_transcription"), "text"):
+            events.append(UserTurn())
         call = _get(message, "tool_call")
         events += self._generated(content, call)
         usage = read_usage(_get(message, "usage_metadata"))
@@ -86,7 +89,10 @@ class GeminiWire:
         id_ = self._open or self._waiting
         if id_ is None:
             created = self._begin()
-            begun, id_ = [created], created.id
+            # Cut off before a word of it: it answered the user, not us, or it would have been ours
+            # to wait for. What we asked for is still to come.
+            begun = [] if status == "interrupted" else [created]
+            id_ = created.id
         self._open = self._waiting = None
         return [*begun, ResponseDone(id=id_, status=status, usage=usage)]
 

@@ -33,6 +33,10 @@ CONFIG = parse_tolerant(
 class Handle:
     def __init__(self) -> None:
         self.played = asyncio.Event()
+        self.error: Exception | None = None
+
+    def exception(self) -> Exception | None:
+        return self.error
 
     def __await__(self) -> Any:
         return self.played.wait().__await__()
@@ -461,6 +465,36 @@ def test_a_goodbye_that_the_model_owes_and_is_refused_is_not_waited_for() -> Non
         assert not saying.done()
         play.purse.refused.set()
         await saying
+        assert clock() == 0
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_a_goodbye_that_another_turn_was_taken_for_is_waited_for() -> None:
+    async def test() -> None:
+        play = await begun()
+        goodbye = asyncio.create_task(play.conductor.say_goodbye())
+        await settle()
+        play.voiced.handle.played.set()
+        await settle()
+        assert not goodbye.done()
+        play.voiced.speaks(True)
+        await settle()
+        play.voiced.speaks(False)
+        await goodbye
+        assert clock() == 0
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_a_goodbye_that_failed_is_not_waited_for() -> None:
+    async def test() -> None:
+        play = await begun()
+        play.voiced.handle.error = llm.RealtimeError("refused")
+        play.voiced.handle.played.set()
+        await play.conductor.say_goodbye()
         assert clock() == 0
         await play.conductor.aclose()
 

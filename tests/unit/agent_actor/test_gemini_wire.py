@@ -18,6 +18,7 @@ from agent_actor.wire_events import (
     ResponseDone,
     ResponseEnded,
     TextDelta,
+    UserTurn,
 )
 
 AUDIO = bytes(4800)
@@ -151,3 +152,21 @@ def test_an_empty_message_means_nothing() -> None:
     wire = GeminiWire()
     for message in ({}, {"serverContent": {}}, {"serverContent": {"interrupted": True}}):
         assert wire.read(message) == ()
+
+
+def test_what_was_cut_off_before_a_word_answers_nothing_that_we_asked_for() -> None:
+    """It is billed, but not begun anew: what we asked for is still to come."""
+    usage = {"promptTokenCount": 700}
+    message = {"serverContent": {"turnComplete": True, "interrupted": True}, "usageMetadata": usage}
+    (done,) = GeminiWire().read(message)
+    assert isinstance(done, ResponseDone)
+    assert done.status == "interrupted"
+    created, completed = GeminiWire().read({"usageMetadata": usage})
+    assert isinstance(created, ResponseCreated)
+    assert isinstance(completed, ResponseDone)
+
+
+def test_what_the_user_said_is_a_turn_to_be_answered() -> None:
+    content = {"inputTranscription": {"text": " Hello"}}
+    assert GeminiWire().read({"serverContent": content}) == (UserTurn(),)
+    assert GeminiWire().read({"serverContent": {"inputTranscription": {"text": ""}}}) == ()

@@ -19,12 +19,15 @@ from agent_actor.permits import (
 from agent_actor.purse import Purse
 from agent_actor.rates import load_rates
 from agent_actor.wire_events import (
+    ConnectionLost,
     ContextLimit,
     InstructionsSet,
     ResponseCreated,
     ResponseDone,
     ResponseRequested,
+    TurnTaking,
     UserAudio,
+    UserTurn,
     WireError,
 )
 
@@ -274,3 +277,24 @@ def test_a_cut_that_the_provider_keeps_bounds_what_follows() -> None:
     assert meter.worst_response_pico(100) == meter.worst_response_pico(100, limit_tokens=1_000)
     meter.feed(ContextLimit(tokens=None))
     assert meter.worst_response_pico(100) > meter.worst_response_pico(100, limit_tokens=1_000)
+
+
+def test_a_turn_that_the_server_is_about_to_answer_is_at_risk() -> None:
+    meter = openai_meter()
+    meter.feed(UserTurn())
+    assert meter.at_risk_pico == meter.worst_response_pico()
+    meter.feed(ResponseCreated(id="r"))
+    assert meter.at_risk_pico == meter.worst_response_pico()
+    lost = openai_meter()
+    lost.feed(UserTurn())
+    before = lost.spent_pico
+    lost.feed(ConnectionLost())
+    assert lost.spent_pico > before
+    assert lost.unpriced_responses == 1
+
+
+def test_a_turn_that_the_server_must_not_answer_is_not_at_risk() -> None:
+    meter = openai_meter()
+    meter.feed(TurnTaking(by_server=False))
+    meter.feed(UserTurn())
+    assert meter.at_risk_pico == 0
