@@ -122,6 +122,11 @@ class RayBudgetClient:
         allowances: list[Allowance] = await self._call("set_study_limit", study_id, micro_usd)
         return allowances
 
+    async def overdue(self, grace_s: float) -> list[SessionId]:
+        """Sessions that should have ended more than ``grace_s`` ago and have not."""
+        late: list[SessionId] = await self._call("overdue", grace_s)
+        return late
+
     async def _call(self, method: str, *args: Any) -> Any:
         try:
             return await self._actor.call(method, *args, deadline_s=CALL_DEADLINE_S)

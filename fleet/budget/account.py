@@ -28,6 +28,8 @@ class Account:
     opened_at: float
     closed_at: float | None = None
     verdict: Verdict = Verdict.GO_ON
+    told_to_end_at: float | None = None
+    """When END was first said, of the END that holds now."""
     grant: Grant | None = None
     """The one in force."""
     earlier: list[Grant] = field(default_factory=list)
@@ -65,6 +67,18 @@ class Account:
         return max(self.spent, *(g.up_to for g in grants)) if grants else self.spent
 
     @property
+    def due_at(self) -> float | None:
+        """When it should have stopped spending, by what it was told: at END, or when its lease ran
+        out without a report. None: it is closed. A final report is how a session obeys an END.
+        """
+        if self.closed_at is not None:
+            return None
+        over = self.last is not None and self.last.final
+        ended_at = None if over else self.told_to_end_at
+        expired_at = self.grant.expires_at if self.grant else self.opened_at
+        return expired_at if ended_at is None else min(ended_at, expired_at)
+
+    @property
     def last(self) -> UsageReport | None:
         return self.reports[max(self.reports)] if self.reports else None
 
@@ -92,6 +106,13 @@ class Account:
         # Whoever still reports after a grant ran out does not hold that one any more.
         self.earlier = [g for g in self.earlier if g.expires_at > now]
         return True
+
+    def judge(self, verdict: Verdict, now: float) -> None:
+        self.verdict = verdict
+        if verdict is not Verdict.END:
+            self.told_to_end_at = None
+        elif self.told_to_end_at is None:
+            self.told_to_end_at = now
 
     def hold(self, grant: Grant) -> None:
         """``grant`` takes the place of the one in force. A higher one may still be out there."""
@@ -137,6 +158,7 @@ class Account:
             "opened_at": self.opened_at,
             "closed_at": self.closed_at,
             "verdict": self.verdict.value,
+            "told_to_end_at": self.told_to_end_at,
             "grant": asdict(self.grant) if self.grant else None,
             "earlier": [asdict(g) for g in self.earlier],
             "reports": [_report_to_dict(r) for r in self.reports.values()],

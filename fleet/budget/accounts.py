@@ -75,6 +75,7 @@ class Accounts:
         self.studies: dict[str, Sums] = {}
         self.provider_minutes: dict[str, dict[int, int]] = {}
         self._accounts: dict[SessionId, Account] = {}
+        self._open: dict[SessionId, Account] = {}
         self._changed: dict[SessionId, set[int]] = {}
 
     def __contains__(self, session_id: object) -> bool:
@@ -103,6 +104,7 @@ class Accounts:
             account = self._add(session_id, study_id, provider, limit_micro_usd, now)
         before = _Figures.of(account)
         account.closed_at = None
+        self._open[session_id] = account
         return self._answer(account, before, now=now, at=now, attempt=None)
 
     def apply(self, report: UsageReport, now: float) -> Allowance:
@@ -124,6 +126,7 @@ class Accounts:
         if account.closed_at is None:
             before = _Figures.of(account)
             account.closed_at = now
+            del self._open[session_id]
             account.grant, account.earlier = None, []
             self._settle(account, before, now=now, at=now)
         return account.cost()
@@ -164,6 +167,8 @@ class Accounts:
     def adopt(self, account: Account) -> None:
         """An account from the ledger, whose sums are known already."""
         self._accounts[account.session_id] = account
+        if account.closed_at is None:
+            self._open[account.session_id] = account
         self._study(account.study_id).estimate += account.estimate
         self.fleet.estimate += account.estimate
 
@@ -201,7 +206,14 @@ class Accounts:
         )
 
     def open_accounts(self) -> Iterator[Account]:
-        return (a for a in self._accounts.values() if a.closed_at is None)
+        return iter(self._open.values())
+
+    def overdue(self, grace_s: float, now: float) -> list[SessionId]:
+        """Open sessions that should have ended more than ``grace_s`` ago, the longest first: told
+        to end, or without a renewal of their lease. Looks at open accounts only.
+        """
+        late = [(a.due_at, a.session_id) for a in self.open_accounts() if a.due_at is not None]
+        return [id_ for due_at, id_ in sorted(late) if now - due_at > grace_s]
 
     # Inside
 
@@ -215,7 +227,7 @@ class Accounts:
             limit=max(limit, 0),
             opened_at=now,
         )
-        self._accounts[session_id] = account
+        self._accounts[session_id] = self._open[session_id] = account
         for sums in (self._study(study_id), self.fleet):
             sums.sessions += 1
             sums.open_sessions += 1
@@ -230,9 +242,8 @@ class Accounts:
         self._settle(account, before, now=now, at=at)
         committed = account.committed
         if account.closed_at is None:
-            account.verdict, grant = decide(
-                self.policy, self._standing(account), account.grant, now
-            )
+            verdict, grant = decide(self.policy, self._standing(account), account.grant, now)
+            account.judge(verdict, now)
             if grant is not account.grant:
                 account.hold(grant)
                 self._changed.setdefault(account.session_id, set())

@@ -82,6 +82,12 @@ class BudgetActor:
     async def set_fleet_limit(self, micro_usd: int | None) -> list[Allowance]:
         return await (await self._ready()).set_fleet_limit(micro_usd)
 
+    async def overdue(self, grace_s: float) -> list[SessionId]:
+        """Sessions that should have ended more than ``grace_s`` ago and have not: told to end, or
+        silent since their lease ran out. The longest first; for whoever can make them.
+        """
+        return (await self._ready()).overdue(grace_s)
+
     async def ping(self) -> int:
         """The epoch under which it grants."""
         return (await self._ready()).epoch

@@ -144,6 +144,11 @@ class Book:
         await self._find(session_id)
         return self._accounts.cost(session_id)
 
+    def overdue(self, grace_s: float) -> list[SessionId]:
+        """Sessions that should have ended more than ``grace_s`` ago and have not."""
+        self._check()
+        return self._accounts.overdue(grace_s, self._now())
+
     def study_cost(self, study_id: str) -> StudyCost | None:
         return self._accounts.study_cost(study_id)
 

@@ -23,6 +23,7 @@ from fleet.budget.book import Book, BookConfig
 from fleet.budget.client import get_or_create_budget_actor
 from fleet.budget.costs import BudgetTotals, SessionCost
 from fleet.budget.ledger import BudgetFenced, Ledger
+from fleet.clients import RayBudgetClient
 from fleet.errors import BudgetUnavailable
 from fleet.local.ray_cluster import RayCluster
 from fleet.local.redis import Fsync, RedisServer
@@ -309,6 +310,15 @@ async def test_the_same_actor_is_found_by_whoever_asks(
     await budget.open.remote(S1, "st", "gemini_live", 1_000_000)
     again = get_or_create_budget_actor(settings)
     assert (await again.totals.remote()).open_sessions == 1
+
+
+async def test_it_says_who_should_have_ended(budget: Any) -> None:
+    await budget.open.remote(S1, "st", "gemini_live", 1_000_000)
+    await budget.open.remote(S2, "st", "gemini_live", 1_000_000)
+    await budget.set_limit.remote(S1, 0)
+    client = RayBudgetClient("budget-test")
+    assert await client.overdue(0.0) == [S1]
+    assert await client.overdue(60.0) == []
 
 
 async def test_limits_change_while_it_runs(budget: Any) -> None:

@@ -226,6 +226,54 @@ def test_an_account_survives_being_written_down() -> None:
     assert Account.from_json(account.to_json(), account.minutes) == account
 
 
+def test_a_session_told_to_end_is_overdue_after_its_grace() -> None:
+    book = accounts()
+    opened(book, limit=1_000)
+    opened(book, S2)
+    book.apply(report(seq=1, spent=1_000), 10.0)
+    book.apply(report(seq=2, spent=1_001), 19.0)  # told again, which is no new grace
+    assert book.overdue(10.0, 20.0) == []
+    assert book.overdue(10.0, 20.1) == [S1]
+    book.apply(report(seq=3, spent=1_001, final=True), 20.2)
+    assert book.overdue(10.0, 30.0) == []
+
+
+def test_a_session_that_lets_its_lease_run_out_is_overdue() -> None:
+    book = accounts()
+    opened(book)
+    opened(book, S2)
+    book.apply(report(S2), 100.0)
+    assert book.overdue(30.0, 150.0) == []
+    assert book.overdue(30.0, 150.1) == [S1]
+    assert book.overdue(30.0, 300.0) == [S1, S2]
+    book.close(S1, 300.0)
+    assert book.overdue(30.0, 300.0) == [S2]
+    opened(book)  # a further attempt, told at 0.0
+    assert book.overdue(30.0, 300.0) == [S1, S2]
+
+
+def test_more_money_takes_an_end_back() -> None:
+    book = accounts()
+    opened(book, limit=1_000)
+    book.apply(report(seq=1, spent=1_000), 10.0)
+    book.set_limit(S1, 1_000_000, 12.0)
+    assert book.overdue(0.0, 20.0) == []
+    book.set_limit(S1, 0, 21.0)
+    assert book.overdue(0.0, 21.5) == [S1]
+
+
+def test_an_end_outlives_the_one_who_said_it() -> None:
+    book = accounts()
+    opened(book, limit=1_000)
+    book.apply(report(seq=1, spent=1_000), 10.0)
+    account = book.get(S1)
+    assert account is not None
+    found = accounts()
+    found.adopt(Account.from_json(account.to_json(), account.minutes))
+    found.apply(report(seq=2, spent=1_000), 30.0)
+    assert found.overdue(15.0, 30.0) == [S1]
+
+
 def test_forgetting_keeps_what_is_open_or_unwritten() -> None:
     book = accounts()
     opened(book)
