@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agent_actor.contract import ActorId, EndReason, SessionId, StudyId
-from agent_actor.messages import Allowance, JoinReport, StopMode
+from agent_actor.messages import Allowance, JoinReport, StopMode, UsageReport
 from fleet.errors import BudgetUnavailable, ControlPlaneUnavailable
 from fleet.parts import StartRequest
 from fleet.pool import PoolSnapshot, Reservation
@@ -110,8 +110,8 @@ class RayBudgetClient:
         )
         return allowance
 
-    async def close(self, session_id: SessionId) -> int | None:
-        cost = await self._call("close", session_id)
+    async def close(self, session_id: SessionId, reports: Sequence[UsageReport] = ()) -> int | None:
+        cost = await self._call("close", session_id, tuple(reports))
         return None if cost is None else int(cost.spent_micro_usd)
 
     async def set_limit(self, session_id: SessionId, micro_usd: int) -> Allowance | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agent_actor.contract import SessionId
@@ -56,9 +57,14 @@ class BudgetActor:
         """Many at once: one message, one write. Allowances in the order of the reports."""
         return await (await self._ready()).report_batch(reports)
 
-    async def close(self, session_id: str) -> SessionCost | None:
-        """The session is over; what it did not spend returns. None: there was no account."""
-        return await (await self._ready()).close(SessionId(session_id))
+    async def close(
+        self, session_id: str, reports: Sequence[UsageReport] = ()
+    ) -> SessionCost | None:
+        """The session is over; what it did not spend returns. ``reports``: the last ones of its
+        attempts, as their results carry them: they may not have been delivered before. None:
+        there was no account.
+        """
+        return await (await self._ready()).close(SessionId(session_id), reports)
 
     async def cost(self, session_id: str) -> SessionCost | None:
         return await (await self._ready()).cost(SessionId(session_id))

@@ -16,10 +16,11 @@ import structlog
 
 from agent_actor.contract import SessionId
 from agent_actor.messages import Allowance, UsageReport
-from fleet.budget.accounts import Accounts, Change, Limits
+from fleet.budget.accounts import Accounts
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.budget.ledger import BudgetFenced, Ledger
 from fleet.budget.policy import GrantPolicy
+from fleet.budget.sums import Change, Limits
 from fleet.errors import BudgetUnavailable
 
 log = structlog.get_logger(__name__)
@@ -49,7 +50,7 @@ class Book:
         self._ledger = ledger
         self._config = config
         self._now = now
-        self._accounts = Accounts(policy=config.policy, limits=_copy(config.limits))
+        self._accounts = Accounts(policy=config.policy, limits=config.limits.copy())
         self._unwritten: dict[SessionId, Change] = {}
         self._next: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -73,11 +74,11 @@ class Book:
             )
         epoch = await self._ledger.take_over()
         accounts = Accounts(
-            policy=self._config.policy, limits=_copy(self._config.limits), epoch=epoch
+            policy=self._config.policy, limits=self._config.limits.copy(), epoch=epoch
         )
         await self._ledger.load(accounts)
         self._accounts = accounts
-        log.info("ledger taken over", epoch=epoch, open_sessions=accounts.fleet.open_sessions)
+        log.info("ledger taken over", epoch=epoch, open_sessions=accounts.fleet.figures.open)
 
     async def aclose(self) -> None:
         """Stop writing. What is unwritten was never answered."""
@@ -111,9 +112,16 @@ class Book:
         await self._write()
         return allowances
 
-    async def close(self, session_id: SessionId) -> SessionCost | None:
+    async def close(
+        self, session_id: SessionId, reports: Sequence[UsageReport] = ()
+    ) -> SessionCost | None:
+        """``reports``: its attempts' last ones, which may have found nobody when they were sent."""
         await self._find(session_id)
-        cost = self._accounts.close(session_id, self._now())
+        now = self._now()
+        if session_id in self._accounts:
+            for report in reports:
+                self._accounts.apply(report, now)
+        cost = self._accounts.close(session_id, now)
         if cost is not None:
             await self._write()
             self._let_go(session_id)
@@ -153,7 +161,7 @@ class Book:
         return self._accounts.study_cost(study_id)
 
     def totals(self) -> BudgetTotals:
-        return self._accounts.totals()
+        return self._accounts.totals(self._now())
 
     # Inside
 
@@ -237,7 +245,3 @@ def _refuse(waiting: asyncio.Future[None] | None, error: BaseException) -> None:
         error = BudgetUnavailable("the budget actor is stopping")
     waiting.set_exception(error)
     waiting.exception()  # its waiters may all have gone
-
-
-def _copy(limits: Limits) -> Limits:
-    return Limits(fleet=limits.fleet, every_study=limits.every_study, studies=dict(limits.studies))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fleet import ray_calls
-from fleet.budget.accounts import Limits
 from fleet.budget.actor import BudgetActor, BudgetConfig
 from fleet.budget.book import BookConfig
 from fleet.budget.policy import GrantPolicy
+from fleet.budget.sums import Limits
 from fleet.ray_calls import ActorOptions
 from fleet.settings import FleetSettings, usd_to_micro
 

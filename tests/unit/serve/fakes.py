@@ -337,7 +337,11 @@ def cost(**changes: object) -> SessionCost:
         tokens=TokenCounts(input_audio=5_120, output_audio=2_210),
         responses=9,
         unpriced_responses=1,
-        minutes=(MinuteCost(minute_epoch=int(NOW) // 60 * 60, micro_usd=431_200),),
+        minutes=(
+            MinuteCost(
+                minute_epoch=int(NOW) // 60 * 60, provider="openai_realtime", micro_usd=431_200
+            ),
+        ),
         closed=False,
     )
     return replace(base, **changes)  # type: ignore[arg-type]
