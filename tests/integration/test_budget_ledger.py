@@ -114,7 +114,7 @@ def test_the_script_does_what_the_model_does(shared_redis: str) -> None:
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
             OnRedis,
             settings=settings(
-                max_examples=25,
+                max_examples=50,
                 stateful_step_count=50,
                 deadline=None,
                 derandomize="CI" in os.environ,

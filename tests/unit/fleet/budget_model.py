@@ -300,20 +300,14 @@ class Fleet(RuleBasedStateMachine):
         session.closed = True
 
     @precondition(lambda self: self.sessions)
-    @rule(pick=picks, earlier=st.booleans(), pico=amounts, risk=risks, heard=st.booleans())
-    def turn(self, pick: int, earlier: bool, pico: int, risk: int, heard: bool) -> None:
-        """As it mostly is: something is spent, told, and (``heard``) the answer comes back."""
+    @rule(pick=picks, earlier=st.booleans(), pico=amounts, risk=risks, fate=fates)
+    def turn(self, pick: int, earlier: bool, pico: int, risk: int, fate: str) -> None:
+        """As it mostly is: something is spent and told, and the answer comes back."""
         session, attempt = self.pick(pick), self.attempt(pick, earlier)
         attempt.spend(pico, self.now)
         if attempt.alive:
             report = attempt.report(session.id, self.now, risk=risk, final=False)
-            before = self.committed(session.id)
-            allowance = self.apply(report)
-            if not self.account(session.id).is_given_up(attempt.number):
-                self.check_grant(session.id, before)
-            self.teller.write()
-            if heard:
-                self.hand_over(allowance, attempt.number)
+            self.take(report, fate)
 
     # What happens to reports
 
@@ -321,8 +315,10 @@ class Fleet(RuleBasedStateMachine):
     @rule(pick=picks, lost=seldom, fate=fates)
     def deliver(self, pick: int, lost: bool, fate: str) -> None:
         report = self.network.pop(pick % len(self.network))
-        if lost:
-            return
+        if not lost:
+            self.take(report, fate)
+
+    def take(self, report: UsageReport, fate: str) -> None:
         before = self.committed(report.session_id)
         allowance = self.apply(report)
         if not self.account(report.session_id).is_given_up(report.attempt):
@@ -333,9 +329,11 @@ class Fleet(RuleBasedStateMachine):
             self.hand_over(allowance, report.attempt)
 
     @precondition(lambda self: self.teller.late)
-    @rule(pick=picks)
-    def read_late(self, pick: int) -> None:
+    @rule(pick=picks, crash=st.booleans())
+    def read_late(self, pick: int, crash: bool) -> None:
         self.teller.write_late(pick)
+        if crash:
+            self.crash()
 
     # What happens to the budget actor
 

@@ -10,5 +10,5 @@ from tests.unit.fleet.budget_model import Fleet
 
 TestFleet = Fleet.TestCase
 TestFleet.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None, derandomize="CI" in os.environ
+    max_examples=200, stateful_step_count=50, deadline=None, derandomize="CI" in os.environ
 )
