@@ -72,9 +72,9 @@ class RealStarter:
 class RealMoney:
     """The budget actor's answers about money. Raises BudgetUnavailable."""
 
-    def __init__(self, namespace: str, plane: ControlPlane) -> None:
+    def __init__(self, namespace: str, plane: ControlPlane, registry: Registry) -> None:
         self._actor = RemoteActor(BUDGET, namespace)
-        self._limits = LimitChanger(plane.budget, plane.supervisor)
+        self._limits = LimitChanger(plane.budget, plane.supervisor, registry)
 
     async def set_limit(self, session_id: str, micro_usd: int) -> LimitChange | None:
         return await self._limits.of_session(session_id, micro_usd)
@@ -168,7 +168,7 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
         starter=RealStarter(dispatcher, plane, registry),
         sessions=registry,
         journal=journal,
-        money=RealMoney(settings.ray_namespace, plane),
+        money=RealMoney(settings.ray_namespace, plane, registry),
         roster=roster,
         webhooks=livekit,
         checks={
