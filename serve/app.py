@@ -9,7 +9,17 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from serve import cost_stream, events, fleet_routes, health, limits, problems, sessions, webhook
+from serve import (
+    cost_csv,
+    cost_stream,
+    events,
+    fleet_routes,
+    health,
+    limits,
+    problems,
+    sessions,
+    webhook,
+)
 from serve.auth import KeyRing, require_key
 from serve.metrics import IngressMetrics
 from serve.observe import Observed
@@ -46,6 +56,7 @@ def create_app(ports: Ports, *, keys: Iterable[str] = ()) -> FastAPI:
     guarded = [Depends(require_key)]
     app.include_router(sessions.router, dependencies=guarded)
     app.include_router(limits.router, dependencies=guarded)
+    app.include_router(cost_csv.router, dependencies=guarded)
     app.include_router(cost_stream.router, dependencies=guarded)
     app.include_router(events.router, dependencies=guarded)
     app.include_router(fleet_routes.router, dependencies=guarded)

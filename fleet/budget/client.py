@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent_actor.redis_client import open_redis
 from fleet import ray_calls
 from fleet.budget.actor import BudgetActor, BudgetConfig
 from fleet.budget.book import BookConfig
+from fleet.budget.export import CostExport
+from fleet.budget.ledger import Ledger
 from fleet.budget.policy import GrantPolicy
 from fleet.budget.sums import Limits
 from fleet.ray_calls import ActorOptions
@@ -34,6 +37,12 @@ def budget_config(settings: FleetSettings) -> BudgetConfig:
             ),
         ),
     )
+
+
+def open_cost_export(settings: FleetSettings) -> CostExport:
+    """With a client of its own, which ``aclose`` closes."""
+    redis = open_redis(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    return CostExport(Ledger(redis, settings.redis_namespace))
 
 
 def get_or_create_budget_actor(settings: FleetSettings) -> Any:

@@ -123,6 +123,17 @@ class Ledger:
         with _available("accounts"):
             return await self._accounts(session_ids)
 
+    async def sessions_of(self, study_id: str, after: str, limit: int) -> list[SessionId]:
+        """Ids of a study's sessions, in order: those that come after ``after``. Each session is met
+        once however the study grows meanwhile, unless a new one sorts before where we are.
+        """
+        start = f"({after}" if after else "-"
+        with _available("sessions_of"):
+            found = await self._redis.zrangebylex(
+                self._key(f"sessions:{study_id}"), start, "+", start=0, num=limit
+            )
+        return [SessionId(id_) for id_ in cast("list[str]", found)]
+
     async def durability(self) -> Durability:
         """What the server says of itself; None where it does not tell."""
         try:
