@@ -23,6 +23,7 @@ from agent_actor.messages import TokenCounts, UsageReport, Verdict, to_micro_usd
 from fleet.budget.costs import Bucket, SessionCost, as_minutes, minute_of
 from fleet.budget.policy import Grant
 from fleet.budget.sums import Figures
+from fleet.budget.thresholds import Mark
 
 
 @dataclass(kw_only=True)
@@ -46,6 +47,7 @@ class Account:
     ceilings: dict[int, int] = field(default_factory=dict)
     """Of attempts given up without a final report: the most each may have spent."""
     minutes: dict[Bucket, int] = field(default_factory=dict)
+    mark: Mark = field(default_factory=Mark)
 
     # Figures, in micro-dollars
 
@@ -231,6 +233,7 @@ class Account:
             "told_to_end_at": self.told_to_end_at,
             "grant": asdict(self.grant) if self.grant else None,
             "earlier": [asdict(g) for g in self.earlier],
+            "mark": self.mark.to_json(),
             "ceilings": list(self.ceilings.items()),
             "reports": [_report_to_dict(r) for r in self.reports.values()],
         }
@@ -247,6 +250,7 @@ class Account:
                 "verdict": Verdict(state["verdict"]),
                 "grant": Grant(**grant) if grant else None,
                 "earlier": [Grant(**g) for g in state["earlier"]],
+                "mark": Mark.from_json(state["mark"]),
                 "ceilings": dict(state["ceilings"]),
                 "reports": {r.attempt: r for r in reports},
                 "minutes": dict(minutes),

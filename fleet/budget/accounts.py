@@ -8,7 +8,7 @@ the accounts that were touched, to be written before any allowance is answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent_actor.contract import SessionId
@@ -25,6 +25,7 @@ from fleet.budget.costs import (
 )
 from fleet.budget.policy import GrantPolicy, Standing, decide
 from fleet.budget.sums import Change, Figures, Limits, Sums
+from fleet.budget.thresholds import Mark, MarkChange, Notice, Scope, ScopeKind, notice_of, step
 
 UNCLAIMED = "unclaimed"
 """The study of a session that reports without ever having been opened. Its limit is zero."""
@@ -35,15 +36,30 @@ SHOWN_MINUTES = 60
 class Accounts:
     """``now`` is epoch seconds everywhere. Times of reports are the sessions' own clocks."""
 
-    def __init__(self, *, policy: GrantPolicy, limits: Limits, epoch: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        policy: GrantPolicy,
+        limits: Limits,
+        epoch: int = 0,
+        fractions_ppm: Sequence[int] = (),
+    ) -> None:
+        """``fractions_ppm``: of a limit, to be told of; none: no marks are kept."""
         self.policy = policy
         self.limits = limits
         self.epoch = epoch
+        self.fractions_ppm = tuple(fractions_ppm)
+        self.ledger_id = ""
+        self.marks: dict[str, Mark] = {}
+        """Of studies and the fleet, by scope."""
         self.fleet = Sums()
         self.studies: dict[str, Sums] = {}
         self._accounts: dict[SessionId, Account] = {}
         self._open: dict[SessionId, Account] = {}
         self._changed: dict[SessionId, set[Bucket]] = {}
+        self._marked: set[str] = set()
+        self._notices: dict[str, list[Notice]] = {}
+        """By scope: not taken yet."""
 
     def __contains__(self, session_id: object) -> bool:
         return session_id in self._accounts
@@ -107,15 +123,18 @@ class Accounts:
         before = _Snapshot.of(account)
         account.limit = max(micro_usd, 0)
         self._changed.setdefault(session_id, set())
+        self._mark_session(account, now)
         return self._answer(account, before, now=now, at=now, attempt=_newest(account))
 
     def set_study_limit(self, study_id: str, micro_usd: int | None, now: float) -> list[Allowance]:
         """New allowances for the study's open sessions."""
         self.limits.studies[study_id] = micro_usd
+        self._mark_study(study_id, now)
         return self._renew((a for a in self.open_accounts() if a.study_id == study_id), now)
 
     def set_fleet_limit(self, micro_usd: int | None, now: float) -> list[Allowance]:
         self.limits.fleet = micro_usd
+        self._mark_fleet(now)
         return self._renew(self.open_accounts(), now)
 
     def forget(self, session_id: SessionId) -> None:
@@ -131,6 +150,29 @@ class Accounts:
         """What changed since the last call. The caller must get it written, or try again."""
         changed, self._changed = self._changed, {}
         return [self._change(self._accounts[id_], minutes) for id_, minutes in changed.items()]
+
+    def take_marks(self) -> list[MarkChange]:
+        """As ``take_changes``, of studies and the fleet; to be written with or after those."""
+        marked, self._marked = sorted(self._marked), set()
+        return [
+            MarkChange(
+                scope=scope,
+                mark=self.marks[scope].to_json(),
+                notices=tuple(self._notices.pop(scope, ())),
+            )
+            for scope in marked
+        ]
+
+    def look_again(self, now: float) -> None:
+        """Everything just loaded, under the limits and fractions of now: what was crossed and not
+        marked is found here.
+        """
+        for account in self.open_accounts():
+            if self._mark_session(account, now):
+                self._changed.setdefault(account.session_id, set())
+        for study_id in self.studies:
+            self._mark_study(study_id, now)
+        self._mark_fleet(now)
 
     def adopt(self, account: Account) -> None:
         """An account from the ledger, whose sums are known already."""
@@ -284,6 +326,41 @@ class Accounts:
                 sums.book(bucket, spent)
             for provider in after.providers - before.providers:
                 sums.used(provider)
+        if booked:
+            self._mark_session(account, now)
+            self._mark_study(account.study_id, now)
+            self._mark_fleet(now)
+
+    def _mark_session(self, account: Account, now: float) -> bool:
+        scope = Scope(kind=ScopeKind.SESSION, id=account.session_id)
+        before = account.mark
+        account.mark = self._step(scope, before, account.limit, account.spent, now)
+        return account.mark is not before
+
+    def _mark_study(self, study_id: str, now: float) -> None:
+        scope = Scope(kind=ScopeKind.STUDY, id=study_id)
+        spent = self.studies[study_id].spent if study_id in self.studies else 0
+        self._mark(scope, self.limits.of_study(study_id), spent, now)
+
+    def _mark_fleet(self, now: float) -> None:
+        self._mark(Scope(kind=ScopeKind.FLEET), self.limits.fleet, self.fleet.spent, now)
+
+    def _mark(self, scope: Scope, limit: int | None, spent: int, now: float) -> None:
+        before = self.marks.get(scope.name, Mark())
+        after = self._step(scope, before, limit, spent, now)
+        if after is not before:
+            self.marks[scope.name] = after
+            self._marked.add(scope.name)
+
+    def _step(self, scope: Scope, mark: Mark, limit: int | None, spent: int, now: float) -> Mark:
+        if not self.fractions_ppm:
+            return mark
+        after, crossings = step(mark, self.fractions_ppm, limit, spent)
+        if crossings:
+            self._notices.setdefault(scope.name, []).extend(
+                notice_of(c, scope, ledger_id=self.ledger_id, at=now) for c in crossings
+            )
+        return mark if after == mark else after
 
     def _commit(self, account: Account, delta: int) -> None:
         self._study(account.study_id).commit(delta)
@@ -303,6 +380,7 @@ class Accounts:
             figures=account.figures(),
             providers=tuple(account.providers),
             minutes={m: account.minutes[m] for m in minutes},
+            notices=tuple(self._notices.pop(f"session:{account.session_id}", ())),
         )
 
 

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import structlog
 
@@ -21,6 +22,7 @@ from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.budget.ledger import BudgetFenced, Ledger
 from fleet.budget.policy import GrantPolicy
 from fleet.budget.sums import Change, Limits
+from fleet.budget.thresholds import MarkChange, Notice
 from fleet.errors import BudgetUnavailable
 
 log = structlog.get_logger(__name__)
@@ -33,10 +35,16 @@ MOST_LOOKUPS = 8
 MOST_CLOSED_IN_MEMORY = 5_000
 
 
+def _nobody(_notices: Sequence[Notice]) -> None:
+    pass
+
+
 @dataclass(frozen=True, kw_only=True)
 class BookConfig:
     policy: GrantPolicy = field(default_factory=GrantPolicy)
     limits: Limits = field(default_factory=Limits)
+    fractions_ppm: tuple[int, ...] = ()
+    """Of any limit: whoever takes the notices is told when they are reached."""
 
 
 class Book:
@@ -46,12 +54,21 @@ class Book:
     the call may be made again. BudgetFenced means that a younger book has taken over, for good.
     """
 
-    def __init__(self, ledger: Ledger, config: BookConfig, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        config: BookConfig,
+        now: Callable[[], float],
+        on_notices: Callable[[Sequence[Notice]], None] = _nobody,
+    ) -> None:
+        """``on_notices`` is called when notices are in the ledger's outbox; it returns at once."""
         self._ledger = ledger
         self._config = config
         self._now = now
         self._accounts = Accounts(policy=config.policy, limits=config.limits.copy())
         self._unwritten: dict[SessionId, Change] = {}
+        self._unwritten_marks: dict[str, MarkChange] = {}
+        self._on_notices = on_notices
         self._next: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._writes = 0
@@ -74,10 +91,15 @@ class Book:
             )
         epoch = await self._ledger.take_over()
         accounts = Accounts(
-            policy=self._config.policy, limits=self._config.limits.copy(), epoch=epoch
+            policy=self._config.policy,
+            limits=self._config.limits.copy(),
+            epoch=epoch,
+            fractions_ppm=self._config.fractions_ppm,
         )
         await self._ledger.load(accounts)
+        accounts.look_again(self._now())
         self._accounts = accounts
+        await self._write()
         log.info("ledger taken over", epoch=epoch, open_sessions=accounts.fleet.figures.open)
 
     async def aclose(self) -> None:
@@ -200,7 +222,7 @@ class Book:
         await asyncio.shield(written)
 
     async def _write_all(self) -> None:
-        while self._next is not None or self._unwritten:
+        while self._next is not None or self._unwritten or self._unwritten_marks:
             waiting, self._next = self._next, None
             try:
                 await self._write_changes()
@@ -223,13 +245,21 @@ class Book:
         for change in self._accounts.take_changes():
             earlier = self._unwritten.get(change.session_id)
             self._unwritten[change.session_id] = change.after(earlier) if earlier else change
-        while self._unwritten:
+        for mark in self._accounts.take_marks():
+            before = self._unwritten_marks.get(mark.scope)
+            self._unwritten_marks[mark.scope] = mark.after(before) if before else mark
+        while self._unwritten or self._unwritten_marks:
             batch = list(self._unwritten.values())[:MOST_IN_A_WRITE]
+            last = len(batch) == len(self._unwritten)
+            marks = list(self._unwritten_marks.values()) if last else []
             self._writes += 1
-            await self._ledger.write(self.epoch, self._writes, batch)
+            await self._ledger.write(self.epoch, self._writes, batch, marks)
             for change in batch:
-                if self._unwritten.get(change.session_id) is change:
-                    del self._unwritten[change.session_id]
+                del self._unwritten[change.session_id]
+            for mark in marks:
+                del self._unwritten_marks[mark.scope]
+            notices = [*(c.notices for c in batch), *(m.notices for m in marks)]
+            self._on_notices(list(chain.from_iterable(notices)))
 
 
 def _seen(writer: asyncio.Task[None]) -> None:

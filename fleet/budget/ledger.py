@@ -19,11 +19,15 @@ What it holds is worth as much as Redis keeps: run it with ``appendonly yes`` an
     {ns}:budget:open                     set of the ids of open accounts
     {ns}:budget:studies                  set of names
     {ns}:budget:sessions:<study>         zset of a study's sessions, all scores 0: read by ranges
+    {ns}:budget:marks, …:marks:versions  hash: "study:<id>" or "fleet" → fractions reached (JSON)
+    {ns}:budget:outbox                   hash: id → body of a notice that is to be delivered
+    {ns}:budget:id                       random, so that ids of notices are this ledger's alone
     {ns}:budget:limits                   hash: "fleet" or "study:<id>" → micro-dollars or "none"
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +42,7 @@ from fleet.budget.account import Account
 from fleet.budget.accounts import Accounts
 from fleet.budget.costs import Bucket
 from fleet.budget.sums import Change, Figures, Sums
+from fleet.budget.thresholds import Mark, MarkChange, Notice
 from fleet.errors import BudgetUnavailable
 
 EPOCH_SPAN = 10**9
@@ -86,14 +91,26 @@ class Ledger:
         with _available("take_over"):
             return int(await self._redis.incr(self._key("epoch")))
 
-    async def write(self, epoch: int, number: int, changes: Sequence[Change]) -> None:
-        """``number`` counts the writes of this epoch, from 1."""
+    async def write(
+        self,
+        epoch: int,
+        number: int,
+        changes: Sequence[Change],
+        marks: Sequence[MarkChange] = (),
+    ) -> None:
+        """``number`` counts the writes of this epoch, from 1. A mark whose accounts are not
+        written before or with it would tell of money that a crash takes back.
+        """
         args: list[str | int] = [epoch, epoch * EPOCH_SPAN + number, " ".join(Figures._fields)]
         for c in changes:
             args += [c.session_id, c.study_id, c.state]
             args += [" ".join(map(str, c.figures)), " ".join(c.providers), len(c.minutes)]
             for bucket, micro in c.minutes.items():
                 args += [_field(bucket), micro]
+            args += _notices(c.notices)
+        args.append(_NO_MORE)
+        for m in marks:
+            args += [m.scope, m.mark, *_notices(m.notices)]
         args.append(_NO_MORE)
         with _available("write"):
             said = await self._write(keys=[self._prefix], args=args)
@@ -110,6 +127,7 @@ class Ledger:
         """Fill empty ``accounts``: limits set at run time, all sums, and every open account."""
         with _available("load"):
             await self._load_limits(accounts)
+            await self._load_marks(accounts)
             accounts.fleet = await self._sums("fleet")
             for study in await self._names("studies"):
                 accounts.studies[study] = await self._sums(f"study:{study}")
@@ -133,6 +151,28 @@ class Ledger:
                 self._key(f"sessions:{study_id}"), start, "+", start=0, num=limit
             )
         return [SessionId(id_) for id_ in cast("list[str]", found)]
+
+    async def outbox(self, limit: int) -> list[Notice]:
+        """Not delivered yet, the oldest first; which ones, if there are more than ``limit``, is
+        left open.
+        """
+        found: dict[str, str] = {}
+        with _available("outbox"):
+            async for id_, body in self._redis.hscan_iter(self._key("outbox"), count=500):
+                found[id_] = body
+                if len(found) >= limit:
+                    break
+        notices = [Notice(id=id_, body=body) for id_, body in found.items()]
+        return sorted(notices, key=lambda notice: notice.at)
+
+    async def in_outbox(self, notice_id: str) -> bool:
+        with _available("in_outbox"):
+            return bool(await self._redis.hexists(self._key("outbox"), notice_id))
+
+    async def take_out(self, notice_id: str) -> None:
+        """Delivered, or given up."""
+        with _available("take_out"):
+            await self._redis.hdel(self._key("outbox"), notice_id)
 
     async def durability(self) -> Durability:
         """What the server says of itself; None where it does not tell."""
@@ -168,6 +208,12 @@ class Ledger:
             else:
                 accounts.limits.studies[scope.removeprefix("study:")] = micro
 
+    async def _load_marks(self, accounts: Accounts) -> None:
+        await self._redis.setnx(self._key("id"), secrets.token_hex(8))
+        accounts.ledger_id = str(await self._redis.get(self._key("id")))
+        stored = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(self._key("marks")))
+        accounts.marks = {scope: Mark.from_json(mark) for scope, mark in stored.items()}
+
     async def _sums(self, scope: str) -> Sums:
         stored = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(self._key(scope)))
         minutes = await cast(
@@ -192,6 +238,10 @@ class Ledger:
             for state, minutes in zip(found[::2], found[1::2], strict=True)
             if state is not None
         ]
+
+
+def _notices(notices: Sequence[Notice]) -> list[str | int]:
+    return [len(notices), *(part for n in notices for part in (n.id, n.body))]
 
 
 def _field(bucket: Bucket) -> str:

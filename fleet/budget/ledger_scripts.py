@@ -4,8 +4,11 @@ from __future__ import annotations
 
 WRITE = """
 -- ARGV: epoch, version, names of the figures, then one account after the other:
---   id, study, state, figures, providers, how many minutes, (bucket, micro-dollars)...
--- Lists within an argument are separated by blanks; "*" says that no account follows.
+--   id, study, state, figures, providers, how many minutes, (bucket, micro-dollars)...,
+--   how many notices, (id, body)...
+-- then "*", then one mark of a study or the fleet after the other:
+--   scope, mark, how many notices, (id, body)...
+-- then "*". Lists within an argument are separated by blanks.
 local p, epoch, version = KEYS[1], ARGV[1], tonumber(ARGV[2])
 if redis.call('GET', p .. 'epoch') ~= epoch then return 'FENCED' end
 local at = 2
@@ -23,6 +26,13 @@ local function add(key, field, by)
   if by == 0 then return end
   if not sums[key] then sums[key] = {} end
   sums[key][field] = (sums[key][field] or 0) + by
+end
+
+local function notices(newer)
+  for _ = 1, tonumber(take()) do
+    local notice, body = take(), take()
+    if newer then redis.call('HSET', p .. 'outbox', notice, body) end
+  end
 end
 
 local names = words(take())
@@ -68,7 +78,19 @@ while id ~= '*' do
       end
     end
   end
+  notices(newer)
   id = take()
+end
+local scope = take()
+while scope ~= '*' do
+  local mark = take()
+  local newer = tonumber(redis.call('HGET', p .. 'marks:versions', scope) or 0) <= version
+  if newer then
+    redis.call('HSET', p .. 'marks', scope, mark)
+    redis.call('HSET', p .. 'marks:versions', scope, whole(version))
+  end
+  notices(newer)
+  scope = take()
 end
 for key, fields in pairs(sums) do
   for field, by in pairs(fields) do

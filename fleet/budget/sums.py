@@ -5,13 +5,14 @@ an account as the ledger must hold it. Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import add, sub
 from typing import NamedTuple
 
 from agent_actor.contract import SessionId
 from agent_actor.messages import TokenCounts
 from fleet.budget.costs import Bucket, ProviderCost
+from fleet.budget.thresholds import Notice
 
 
 class Figures(NamedTuple):
@@ -101,10 +102,13 @@ class Change:
     providers: tuple[str, ...]
     minutes: Mapping[Bucket, int]
     """Those that changed."""
+    notices: tuple[Notice, ...] = ()
 
     def after(self, earlier: Change) -> Change:
         """This one, with what an earlier, unwritten one of the same account changed."""
-        return Change(**{**self.__dict__, "minutes": {**earlier.minutes, **self.minutes}})
+        minutes = {**earlier.minutes, **self.minutes}
+        notices = (*earlier.notices, *self.notices)
+        return replace(self, minutes=minutes, notices=notices)
 
 
 @dataclass(kw_only=True)
