@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from agent_actor.contract import ActorId, EndReason, SessionId, StudyId
-from agent_actor.messages import Allowance, JoinReport, StopMode
+from agent_actor.messages import Allowance, JoinReport, StopMode, UsageReport
+from fleet.budget.costs import SessionCost
 from fleet.errors import BudgetUnavailable, ControlPlaneUnavailable
 from fleet.parts import StartRequest
 from fleet.pool import PoolSnapshot, Reservation
@@ -114,13 +115,18 @@ class RayBudgetClient:
         )
         return allowance
 
-    async def close(self, session_id: SessionId) -> int | None:
-        cost = await self._call("close", session_id)
+    async def close(self, session_id: SessionId, reports: Sequence[UsageReport] = ()) -> int | None:
+        cost = await self._call("close", session_id, tuple(reports))
         return None if cost is None else int(cost.spent_micro_usd)
 
     async def set_limit(self, session_id: SessionId, micro_usd: int) -> Allowance | None:
         allowance: Allowance | None = await self._call("set_limit", session_id, micro_usd)
         return allowance
+
+    async def limit_of(self, session_id: SessionId) -> int | None:
+        """Its limit in force, in micro-dollars; None: no account."""
+        cost: SessionCost | None = await self._call("cost", session_id)
+        return None if cost is None else cost.limit_micro_usd
 
     async def set_study_limit(self, study_id: str, micro_usd: int | None) -> list[Allowance]:
         allowances: list[Allowance] = await self._call("set_study_limit", study_id, micro_usd)

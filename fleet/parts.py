@@ -6,12 +6,12 @@ Every method raises FleetError where it cannot do its work.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Unpack
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, StudyId
-from agent_actor.messages import Allowance, JoinReport, StopMode
+from agent_actor.messages import Allowance, JoinReport, StopMode, UsageReport
 from fleet.pool import Reservation
 from fleet.records import Created, RecordChanges, RecordFacts, SessionRecord
 
@@ -64,8 +64,10 @@ class BudgetClient(Protocol):
     ) -> Allowance:
         """Opening again answers a new allowance of the same account."""
 
-    async def close(self, session_id: SessionId) -> int | None:
-        """What it spent in micro-dollars; None if there was no account."""
+    async def close(self, session_id: SessionId, reports: Sequence[UsageReport] = ()) -> int | None:
+        """What it spent in micro-dollars; None if there was no account. ``reports``: the last of
+        its attempts, in case they could not be delivered.
+        """
 
     async def overdue(self, grace_s: float) -> list[SessionId]:
         """Open accounts that were told to end, or whose lease ran out without a report, more than

@@ -73,6 +73,8 @@ class RecordFacts(TypedDict, total=False):
     """What may be learned at any time, also after the end."""
 
     model: str
+    limit_micro_usd: int
+    """The one in force: it may have been changed since the session was asked for."""
     spent_micro_usd: int
     timings_s: Mapping[str, float]
     """Merged step by step into what is there."""

@@ -393,7 +393,8 @@ class SessionRun:
             )
 
     async def _close_account(self) -> None:
-        spent = await self._parts.budget.close(self.request.session_id)
+        reports = [r.usage for r in self._results if r.usage is not None]
+        spent = await self._parts.budget.close(self.request.session_id, reports)
         if spent is not None:
             await self._parts.records.add_facts(self.request.session_id, spent_micro_usd=spent)
 

@@ -21,12 +21,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from agent_actor.rates import UnpricedModels
 from agent_actor.settings import TransportKind
 from fleet.errors import SettingsInvalid
+from fleet.signing import signing_key
 
 DAY_S = 24 * 3600
 RAY_NAMESPACE = "interview-fleet"
 
 Usd = Annotated[Decimal, Field(gt=0, le=100_000_000, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[Decimal, Field(gt=0, le=1, decimal_places=6, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
@@ -111,6 +113,16 @@ class FleetSettings(BaseSettings):
     study_limit_usd: Usd | None = None
     """For each study that is not in ``study_limits_usd``."""
     study_limits_usd: dict[str, Usd] = {}
+    budget_webhook_url: str | None = Field(
+        default=None, pattern=r"^https?://[^\s/]+\S*$", repr=False
+    )
+    """Told when spending reaches a fraction of a limit. It may hold a secret: it is not shown."""
+    budget_webhook_secret: SecretStr | None = None
+    budget_webhook_fractions: tuple[Fraction, ...] = (
+        Decimal("0.5"),
+        Decimal("0.8"),
+        Decimal("1.0"),
+    )
     allowance_lease_s: Seconds = 120.0
     """A session that hears nothing from the budget actor for so long ends itself."""
     rates_path: Path | None = None
@@ -136,9 +148,22 @@ class FleetSettings(BaseSettings):
             raise _CrossFieldError(
                 "FLEET_JOIN_TIMEOUT_S", "must not exceed FLEET_DISPATCH_DEADLINE_S"
             )
+        if self.budget_webhook_url is not None:
+            self._check_webhook_secret()
         if self.rates_path is not None and not self.rates_path.is_file():
             raise _CrossFieldError("FLEET_RATES_PATH", "no such file")
         return self
+
+    def _check_webhook_secret(self) -> None:
+        name, secret = "FLEET_BUDGET_WEBHOOK_SECRET", self.budget_webhook_secret
+        if secret is None:
+            raise _CrossFieldError(name, "required with FLEET_BUDGET_WEBHOOK_URL")
+        try:
+            key = signing_key(secret.get_secret_value())
+        except ValueError as error:
+            raise _CrossFieldError(name, str(error)) from None
+        if len(key) < 24:
+            raise _CrossFieldError(name, "must have at least 24 bytes")
 
     @property
     def loopback_only(self) -> bool:

@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from serve import (
+    cost_csv,
     cost_stream,
     events,
     fleet_routes,
@@ -56,6 +57,7 @@ def create_app(ports: Ports, *, keys: Iterable[str] = ()) -> FastAPI:
     guarded = [Depends(require_key)]
     app.include_router(sessions.router, dependencies=guarded)
     app.include_router(limits.router, dependencies=guarded)
+    app.include_router(cost_csv.router, dependencies=guarded)
     app.include_router(cost_stream.router, dependencies=guarded)
     app.include_router(observers.router, dependencies=guarded)
     app.include_router(events.router, dependencies=guarded)

@@ -1,10 +1,12 @@
 """The fleet as a whole, a study's cost, and the contract for other languages."""
 
 import asyncio
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Header, Response
 
 from serve.context import PortsDep, StudyIdPath
+from serve.cost_csv import CSV_RESPONSE, prefers_csv, study_csv
 from serve.errors import StudyNotFound
 from serve.models.cost import StudyCostView, TotalsView
 from serve.models.fleet import ActorsView, FleetView, ProviderView
@@ -40,10 +42,24 @@ async def get_fleet(ports: PortsDep) -> FleetView:
 @router.get(
     "/studies/{study_id}/cost",
     response_model=StudyCostView,
-    responses=responses(401, 404, 422, 503),
+    responses={
+        200: {
+            "description": "Totals and minutes; the rows of …/cost.csv for `Accept: text/csv`",
+            "content": CSV_RESPONSE,
+        },
+        **responses(401, 404, 422, 503),
+    },
 )
-async def get_study_cost(study_id: StudyIdPath, ports: PortsDep) -> StudyCostView:
-    """All that a study's sessions have cost, minute by minute."""
+async def get_study_cost(
+    study_id: StudyIdPath,
+    ports: PortsDep,
+    response: Response,
+    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> StudyCostView | Response:
+    """All that a study's sessions have cost: in all, by provider, and minute by minute."""
+    if prefers_csv(accept):
+        return await study_csv(study_id, ports)
+    response.headers["Vary"] = "Accept"
     cost = await ports.money.study_cost(study_id)
     if cost is None:
         raise StudyNotFound(f"no session of study {study_id} has an account")

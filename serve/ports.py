@@ -14,6 +14,7 @@ from typing import Protocol
 
 from agent_actor.contract import EndReason, Provider, SessionConfig, SessionState
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
+from fleet.budget.export import CostRow
 from fleet.journal import JournalEntry, LiveState, Turn
 from fleet.limits import LimitChange
 from fleet.livekit_client import WebhookEvent
@@ -113,6 +114,11 @@ class Money(Protocol):
     async def study_cost(self, study_id: str) -> StudyCost | None: ...
 
     async def totals(self) -> BudgetTotals: ...
+
+    def study_rows(self, study_id: str) -> AsyncIterator[tuple[CostRow, ...]]:
+        """Page by page; no page at all: no session of it has an account."""
+
+    async def session_rows(self, session_id: str) -> tuple[CostRow, ...]: ...
 
     async def set_limit(self, session_id: str, micro_usd: int) -> LimitChange | None:
         """None: no account."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from agent_actor.contract import EndReason, Provider, SessionId
+from fleet.budget.client import open_cost_export
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
+from fleet.budget.export import CostExport, CostRow
 from fleet.clients import BUDGET, CALL_DEADLINE_S
 from fleet.control import ControlPlane, control_plane, open_dispatcher
 from fleet.dispatch_plan import ROOM_PREFIX, DispatchRequest
@@ -73,9 +75,12 @@ class RealStarter:
 class RealMoney:
     """The budget actor's answers about money. Raises BudgetUnavailable."""
 
-    def __init__(self, namespace: str, plane: ControlPlane) -> None:
+    def __init__(
+        self, namespace: str, plane: ControlPlane, registry: Registry, export: CostExport
+    ) -> None:
         self._actor = RemoteActor(BUDGET, namespace)
-        self._limits = LimitChanger(plane.budget, plane.supervisor)
+        self._export = export
+        self._limits = LimitChanger(plane.budget, plane.supervisor, registry)
 
     async def set_limit(self, session_id: str, micro_usd: int) -> LimitChange | None:
         return await self._limits.of_session(session_id, micro_usd)
@@ -94,6 +99,12 @@ class RealMoney:
     async def totals(self) -> BudgetTotals:
         totals: BudgetTotals = await self._call("totals")
         return totals
+
+    def study_rows(self, study_id: str) -> AsyncIterator[tuple[CostRow, ...]]:
+        return self._export.of_study(study_id)
+
+    async def session_rows(self, session_id: str) -> tuple[CostRow, ...]:
+        return await self._export.of_session(session_id)
 
     async def _call(self, method: str, *args: Any) -> Any:
         try:
@@ -151,7 +162,7 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
     plane = control_plane(settings)
     roster = RealRoster(plane)
     registry, journal = Registry.from_settings(settings), Journal.from_settings(settings)
-    livekit = LiveKitClient.from_settings(settings)
+    livekit, export = LiveKitClient.from_settings(settings), open_cost_export(settings)
     dispatcher, close_dispatcher = await open_dispatcher(settings)
     ready = Readiness(roster, registry, livekit)
     observers = ObserverDesk(
@@ -164,7 +175,7 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
 
     async def aclose() -> None:
         await close_dispatcher()
-        await asyncio.gather(registry.aclose(), journal.aclose(), livekit.aclose())
+        await asyncio.gather(registry.aclose(), journal.aclose(), livekit.aclose(), export.aclose())
 
     async def expositions() -> list[bytes]:
         texts = await asyncio.gather(
@@ -176,7 +187,7 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
         starter=RealStarter(dispatcher, plane, registry),
         sessions=registry,
         journal=journal,
-        money=RealMoney(settings.ray_namespace, plane),
+        money=RealMoney(settings.ray_namespace, plane, registry, export),
         observers=observers,
         roster=roster,
         webhooks=livekit,

@@ -4,6 +4,9 @@ policy     how large an allowance is, and when a session has to end (pure)
 account    one session's money (pure)
 accounts   session ≤ study ≤ fleet (pure)
 ledger     the same in Redis, under a fencing epoch
+export     what was spent as rows, read from the ledger
+thresholds which fractions of a limit were crossed, and what is told of it (pure)
+webhook    delivers that
 actor      the Ray actor "budget": applies, writes, then answers
 client     how the rest of the fleet reaches it
 """

@@ -3,27 +3,35 @@
 Pure. Reports are cumulative per attempt, and only the highest ``seq`` of an attempt counts, so
 any order, loss or repetition of them ends in the same total. An attempt that is over without a
 final report (its actor was lost) is charged what it still had at risk by its last report; its
-final report, if it comes after all, puts the true figure in place of that.
+final report, if it comes after all, puts the true figure in place of that. What it may have
+spent beyond that, within its last allowance and unheard, is not charged, but kept back from the
+attempts after it: so the limit holds whatever got lost.
+
+Money is kept by provider, as each attempt may use another: each provider's part is rounded up to
+micro-dollars once, and what was spent is the sum of those.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from agent_actor.contract import SessionId
 from agent_actor.messages import TokenCounts, UsageReport, Verdict, to_micro_usd
-from fleet.budget.costs import SessionCost, as_minutes, minute_of
+from fleet.budget.costs import Bucket, SessionCost, as_minutes, minute_of
 from fleet.budget.policy import Grant
+from fleet.budget.sums import Figures
+from fleet.budget.thresholds import Mark
 
 
 @dataclass(kw_only=True)
 class Account:
     session_id: SessionId
     study_id: str
-    provider: str
+    providers: list[str]
+    """Every one it was opened with or reported, in order."""
     limit: int
     opened_at: float
     closed_at: float | None = None
@@ -36,13 +44,20 @@ class Account:
     """Higher ones, given before a limit was lowered, that the session may still hold."""
     reports: dict[int, UsageReport] = field(default_factory=dict)
     """The last of each attempt."""
-    minutes: dict[int, int] = field(default_factory=dict)
+    ceilings: dict[int, int] = field(default_factory=dict)
+    """Of attempts given up without a final report: the most each may have spent."""
+    minutes: dict[Bucket, int] = field(default_factory=dict)
+    mark: Mark = field(default_factory=Mark)
 
     # Figures, in micro-dollars
 
     @property
     def spent(self) -> int:
-        return to_micro_usd(sum(self._charged(r) for r in self.reports.values()))
+        return sum(self.spent_by().values())
+
+    def spent_by(self) -> dict[str, int]:
+        """By provider."""
+        return _by_provider(self.reports.values(), self._charged)
 
     @property
     def estimate(self) -> int:
@@ -59,12 +74,28 @@ class Account:
         return to_micro_usd(self.last.goodbye_pico_usd) if self.last else 0
 
     @property
+    def busiest_minute(self) -> int:
+        minutes: dict[int, int] = {}
+        for (minute, _), micro in self.minutes.items():
+            minutes[minute] = minutes.get(minute, 0) + micro
+        return max(minutes.values(), default=0)
+
+    @property
     def committed(self) -> int:
         """What must be kept for this session: all it may have spent without telling us yet."""
         if self.closed_at is not None:
             return self.spent
-        grants = [*self.earlier, *([self.grant] if self.grant else [])]
-        return max(self.spent, *(g.up_to for g in grants)) if grants else self.spent
+        return max([self.spent, *(g.up_to for g in self._held())]) + self.unheard
+
+    @property
+    def unheard(self) -> int:
+        """The most that attempts given up may have spent beyond what they are charged."""
+        given_up = ((self.reports[n], most) for n, most in self.ceilings.items())
+        return sum(
+            max(most - to_micro_usd(_most(report)), 0)
+            for report, most in given_up
+            if not report.final
+        )
 
     @property
     def due_at(self) -> float | None:
@@ -82,12 +113,36 @@ class Account:
     def last(self) -> UsageReport | None:
         return self.reports[max(self.reports)] if self.reports else None
 
+    def figures(self) -> Figures:
+        reports = self.reports.values()
+        tokens = sum((r.tokens for r in reports), TokenCounts())
+        return Figures(
+            spent=self.spent,
+            committed=self.committed,
+            sessions=1,
+            open=int(self.closed_at is None),
+            responses=sum(r.responses for r in reports),
+            unpriced=sum(r.unpriced_responses for r in reports),
+            input_text=tokens.input_text,
+            input_audio=tokens.input_audio,
+            cached_text=tokens.cached_text,
+            cached_audio=tokens.cached_audio,
+            output_text=tokens.output_text,
+            output_audio=tokens.output_audio,
+        )
+
     def spent_before(self, attempt: int | None) -> int:
         """By the other attempts. With None: by all, and what they have at risk, for a new one."""
         others = [r for r in self.reports.values() if r.attempt != attempt]
-        if attempt is None:
-            return to_micro_usd(sum(_most(r) for r in others))
-        return to_micro_usd(sum(self._charged(r) for r in others))
+        charge = _most if attempt is None else self._charged
+        return sum(_by_provider(others, charge).values())
+
+    def is_given_up(self, attempt: int) -> bool:
+        """Another has taken its place, or is about to."""
+        return attempt in self.ceilings or attempt < max(self.reports, default=attempt)
+
+    def _held(self) -> list[Grant]:
+        return [*self.earlier, *([self.grant] if self.grant else [])]
 
     def _charged(self, report: UsageReport) -> int:
         return _most(report) if self._over(report) else report.spent_pico_usd
@@ -97,14 +152,19 @@ class Account:
 
     # Changes
 
-    def take(self, report: UsageReport, now: float) -> bool:
+    def take(self, report: UsageReport) -> bool:
         """False if it says nothing new: an older one of its attempt, or the same again."""
         known = self.reports.get(report.attempt)
         if known is not None and known.seq >= report.seq:
             return False
         self.reports[report.attempt] = report
-        # Whoever still reports after a grant ran out does not hold that one any more.
-        self.earlier = [g for g in self.earlier if g.expires_at > now]
+        if known is not None and self.is_given_up(report.attempt):
+            # What was allowed to its successor counts from what this one was charged then.
+            self._raise_grants(to_micro_usd(_most(report)) - to_micro_usd(_most(known)))
+        if report.provider not in self.providers:
+            self.providers.append(report.provider)
+        # Made after a grant ran out, it tells all that was spent within that one.
+        self.earlier = [g for g in self.earlier if g.expires_at > report.at]
         return True
 
     def judge(self, verdict: Verdict, now: float) -> None:
@@ -114,6 +174,18 @@ class Account:
         elif self.told_to_end_at is None:
             self.told_to_end_at = now
 
+    def give_up(self) -> None:
+        """A further attempt begins: of the one before nothing is sure but what it was allowed."""
+        last = self.last
+        if last is not None and not last.final and last.attempt not in self.ceilings:
+            before = self.spent_before(last.attempt)
+            self.ceilings[last.attempt] = self.committed - self.unheard - before
+
+    def _raise_grants(self, by: int) -> None:
+        if by > 0:
+            self.earlier = [replace(g, up_to=g.up_to + by) for g in self.earlier]
+            self.grant = replace(self.grant, up_to=self.grant.up_to + by) if self.grant else None
+
     def hold(self, grant: Grant) -> None:
         """``grant`` takes the place of the one in force. A higher one may still be out there."""
         if self.grant is not None and self.grant.up_to > grant.up_to:
@@ -121,11 +193,11 @@ class Account:
         self.earlier = [g for g in self.earlier if g.up_to > grant.up_to]
         self.grant = grant
 
-    def book(self, delta: int, at: float, now: float) -> int:
-        """Put a change of ``spent`` into its minute; returns the minute."""
-        minute = minute_of(min(max(at, self.opened_at), now))
-        self.minutes[minute] = self.minutes.get(minute, 0) + delta
-        return minute
+    def book(self, provider: str, delta: int, at: float, now: float) -> Bucket:
+        """Put a change of ``spent`` into its minute; returns that."""
+        bucket = Bucket(minute_of(min(max(at, self.opened_at), now)), provider)
+        self.minutes[bucket] = self.minutes.get(bucket, 0) + delta
+        return bucket
 
     # Views
 
@@ -134,7 +206,7 @@ class Account:
         return SessionCost(
             session_id=self.session_id,
             study_id=self.study_id,
-            provider=self.provider,
+            provider=self.last.provider if self.last else self.providers[-1],
             model=self.last.model if self.last else None,
             limit_micro_usd=self.limit,
             spent_micro_usd=self.spent,
@@ -153,7 +225,7 @@ class Account:
         state = {
             "session_id": self.session_id,
             "study_id": self.study_id,
-            "provider": self.provider,
+            "providers": self.providers,
             "limit": self.limit,
             "opened_at": self.opened_at,
             "closed_at": self.closed_at,
@@ -161,12 +233,14 @@ class Account:
             "told_to_end_at": self.told_to_end_at,
             "grant": asdict(self.grant) if self.grant else None,
             "earlier": [asdict(g) for g in self.earlier],
+            "mark": self.mark.to_json(),
+            "ceilings": list(self.ceilings.items()),
             "reports": [_report_to_dict(r) for r in self.reports.values()],
         }
         return json.dumps(state, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str, minutes: Mapping[int, int]) -> Account:
+    def from_json(cls, text: str, minutes: Mapping[Bucket, int]) -> Account:
         state: dict[str, Any] = json.loads(text)
         reports = [_report_from_dict(r) for r in state.pop("reports")]
         grant = state.pop("grant")
@@ -176,10 +250,21 @@ class Account:
                 "verdict": Verdict(state["verdict"]),
                 "grant": Grant(**grant) if grant else None,
                 "earlier": [Grant(**g) for g in state["earlier"]],
+                "mark": Mark.from_json(state["mark"]),
+                "ceilings": dict(state["ceilings"]),
                 "reports": {r.attempt: r for r in reports},
                 "minutes": dict(minutes),
             }
         )
+
+
+def _by_provider(
+    reports: Iterable[UsageReport], charge: Callable[[UsageReport], int]
+) -> dict[str, int]:
+    pico: dict[str, int] = {}
+    for report in reports:
+        pico[report.provider] = pico.get(report.provider, 0) + charge(report)
+    return {provider: to_micro_usd(spent) for provider, spent in pico.items()}
 
 
 def _most(report: UsageReport) -> int:

@@ -8,75 +8,58 @@ the accounts that were touched, to be written before any allowance is answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from agent_actor.contract import SessionId
 from agent_actor.messages import Allowance, UsageReport, Verdict
 from fleet.budget.account import Account
-from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost, as_minutes
+from fleet.budget.costs import (
+    MINUTE_S,
+    Bucket,
+    BudgetTotals,
+    SessionCost,
+    StudyCost,
+    as_minutes,
+    minute_of,
+)
 from fleet.budget.policy import GrantPolicy, Standing, decide
+from fleet.budget.sums import Change, Figures, Limits, Sums
+from fleet.budget.thresholds import Mark, MarkChange, Notice, Scope, ScopeKind, notice_of, step
 
 UNCLAIMED = "unclaimed"
 """The study of a session that reports without ever having been opened. Its limit is zero."""
-
-
-@dataclass(kw_only=True)
-class Sums:
-    """Of a study, or of the fleet. ``estimate`` is of open sessions only and is not stored."""
-
-    spent: int = 0
-    committed: int = 0
-    estimate: int = 0
-    sessions: int = 0
-    open_sessions: int = 0
-    minutes: dict[int, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """An account as the ledger must hold it: absolute figures, so writing it twice is harmless."""
-
-    session_id: SessionId
-    study_id: str
-    provider: str
-    state: str
-    spent: int
-    committed: int
-    open: bool
-    minutes: Mapping[int, int]
-    """Those that changed."""
-
-    def after(self, earlier: Change) -> Change:
-        """This one, with what an earlier, unwritten one of the same account changed."""
-        return Change(**{**self.__dict__, "minutes": {**earlier.minutes, **self.minutes}})
-
-
-@dataclass(kw_only=True)
-class Limits:
-    """In micro-dollars; None: none."""
-
-    fleet: int | None = None
-    every_study: int | None = None
-    studies: dict[str, int | None] = field(default_factory=dict)
-
-    def of_study(self, study_id: str) -> int | None:
-        return self.studies.get(study_id, self.every_study)
+SHOWN_MINUTES = 60
+"""Of the fleet, in its totals: the latest."""
 
 
 class Accounts:
     """``now`` is epoch seconds everywhere. Times of reports are the sessions' own clocks."""
 
-    def __init__(self, *, policy: GrantPolicy, limits: Limits, epoch: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        policy: GrantPolicy,
+        limits: Limits,
+        epoch: int = 0,
+        fractions_ppm: Sequence[int] = (),
+    ) -> None:
+        """``fractions_ppm``: of a limit, to be told of; none: no marks are kept."""
         self.policy = policy
         self.limits = limits
         self.epoch = epoch
+        self.fractions_ppm = tuple(fractions_ppm)
+        self.ledger_id = ""
+        self.marks: dict[str, Mark] = {}
+        """Of studies and the fleet, by scope."""
         self.fleet = Sums()
         self.studies: dict[str, Sums] = {}
-        self.provider_minutes: dict[str, dict[int, int]] = {}
         self._accounts: dict[SessionId, Account] = {}
         self._open: dict[SessionId, Account] = {}
-        self._changed: dict[SessionId, set[int]] = {}
+        self._changed: dict[SessionId, set[Bucket]] = {}
+        self._marked: set[str] = set()
+        self._notices: dict[str, list[Notice]] = {}
+        """By scope: not taken yet."""
 
     def __contains__(self, session_id: object) -> bool:
         return session_id in self._accounts
@@ -102,7 +85,8 @@ class Accounts:
         account = self._accounts.get(session_id)
         if account is None:
             account = self._add(session_id, study_id, provider, limit_micro_usd, now)
-        before = _Figures.of(account)
+        before = _Snapshot.of(account)
+        account.give_up()
         account.closed_at = None
         self._open[session_id] = account
         return self._answer(account, before, now=now, at=now, attempt=None)
@@ -114,8 +98,8 @@ class Accounts:
         account = self._accounts.get(report.session_id)
         if account is None:
             account = self._add(report.session_id, UNCLAIMED, report.provider, 0, now)
-        before = _Figures.of(account)
-        account.take(report, now)
+        before = _Snapshot.of(account)
+        account.take(report)
         return self._answer(account, before, now=now, at=report.at, attempt=report.attempt)
 
     def close(self, session_id: SessionId, now: float) -> SessionCost | None:
@@ -124,7 +108,7 @@ class Accounts:
         if account is None:
             return None
         if account.closed_at is None:
-            before = _Figures.of(account)
+            before = _Snapshot.of(account)
             account.closed_at = now
             del self._open[session_id]
             account.grant, account.earlier = None, []
@@ -136,18 +120,21 @@ class Accounts:
         account = self._accounts.get(session_id)
         if account is None:
             return None
-        before = _Figures.of(account)
+        before = _Snapshot.of(account)
         account.limit = max(micro_usd, 0)
         self._changed.setdefault(session_id, set())
+        self._mark_session(account, now)
         return self._answer(account, before, now=now, at=now, attempt=_newest(account))
 
     def set_study_limit(self, study_id: str, micro_usd: int | None, now: float) -> list[Allowance]:
         """New allowances for the study's open sessions."""
         self.limits.studies[study_id] = micro_usd
+        self._mark_study(study_id, now)
         return self._renew((a for a in self.open_accounts() if a.study_id == study_id), now)
 
     def set_fleet_limit(self, micro_usd: int | None, now: float) -> list[Allowance]:
         self.limits.fleet = micro_usd
+        self._mark_fleet(now)
         return self._renew(self.open_accounts(), now)
 
     def forget(self, session_id: SessionId) -> None:
@@ -163,6 +150,29 @@ class Accounts:
         """What changed since the last call. The caller must get it written, or try again."""
         changed, self._changed = self._changed, {}
         return [self._change(self._accounts[id_], minutes) for id_, minutes in changed.items()]
+
+    def take_marks(self) -> list[MarkChange]:
+        """As ``take_changes``, of studies and the fleet; to be written with or after those."""
+        marked, self._marked = sorted(self._marked), set()
+        return [
+            MarkChange(
+                scope=scope,
+                mark=self.marks[scope].to_json(),
+                notices=tuple(self._notices.pop(scope, ())),
+            )
+            for scope in marked
+        ]
+
+    def look_again(self, now: float) -> None:
+        """Everything just loaded, under the limits and fractions of now: what was crossed and not
+        marked is found here.
+        """
+        for account in self.open_accounts():
+            if self._mark_session(account, now):
+                self._changed.setdefault(account.session_id, set())
+        for study_id in self.studies:
+            self._mark_study(study_id, now)
+        self._mark_fleet(now)
 
     def adopt(self, account: Account) -> None:
         """An account from the ledger, whose sums are known already."""
@@ -188,21 +198,32 @@ class Accounts:
             spent_micro_usd=sums.spent,
             estimate_micro_usd=sums.estimate,
             committed_micro_usd=sums.committed,
-            sessions=sums.sessions,
-            open_sessions=sums.open_sessions,
+            sessions=sums.figures.sessions,
+            open_sessions=sums.figures.open,
+            tokens=sums.figures.tokens,
+            responses=sums.figures.responses,
+            unpriced_responses=sums.figures.unpriced,
+            by_provider=sums.by_provider(),
             minutes=as_minutes(sums.minutes),
         )
 
-    def totals(self) -> BudgetTotals:
+    def totals(self, now: float) -> BudgetTotals:
+        latest = minute_of(now)
+        buckets = (
+            Bucket(latest - back * MINUTE_S, provider)
+            for back in range(SHOWN_MINUTES)
+            for provider in self.fleet.spent_by
+        )
         return BudgetTotals(
             limit_micro_usd=self.limits.fleet,
             spent_micro_usd=self.fleet.spent,
             estimate_micro_usd=self.fleet.estimate,
             committed_micro_usd=self.fleet.committed,
-            sessions=self.fleet.sessions,
-            open_sessions=self.fleet.open_sessions,
+            sessions=self.fleet.figures.sessions,
+            open_sessions=self.fleet.figures.open,
             epoch=self.epoch,
-            minutes_by_provider={p: as_minutes(m) for p, m in self.provider_minutes.items()},
+            by_provider=self.fleet.by_provider(),
+            minutes=as_minutes({b: self.fleet.minutes.get(b, 0) for b in buckets}),
         )
 
     def open_accounts(self) -> Iterator[Account]:
@@ -223,21 +244,21 @@ class Accounts:
         account = Account(
             session_id=session_id,
             study_id=study_id,
-            provider=provider,
+            providers=[provider],
             limit=max(limit, 0),
             opened_at=now,
         )
         self._accounts[session_id] = self._open[session_id] = account
         for sums in (self._study(study_id), self.fleet):
-            sums.sessions += 1
-            sums.open_sessions += 1
+            sums.figures = sums.figures.plus(Figures(sessions=1, open=1))
+            sums.used(provider)
         return account
 
     def _study(self, study_id: str) -> Sums:
         return self.studies.setdefault(study_id, Sums())
 
     def _answer(
-        self, account: Account, before: _Figures, *, now: float, at: float, attempt: int | None
+        self, account: Account, before: _Snapshot, *, now: float, at: float, attempt: int | None
     ) -> Allowance:
         self._settle(account, before, now=now, at=at)
         committed = account.committed
@@ -252,6 +273,8 @@ class Accounts:
 
     def _allowance(self, account: Account, attempt: int | None, now: float) -> Allowance:
         held, closed = account.grant, account.closed_at is not None
+        if attempt is not None and account.is_given_up(attempt):
+            held, closed = None, True  # its successor has the money now
         return Allowance(
             session_id=account.session_id,
             up_to_micro_usd=held.up_to if held else account.spent,
@@ -264,13 +287,13 @@ class Accounts:
 
     def _standing(self, account: Account) -> Standing:
         return Standing(
-            cap=self._cap(account),
+            cap=max(self._cap(account) - account.unheard, 0),
             limit=account.limit,
             spent=account.spent,
             estimate=account.estimate,
             at_risk=account.at_risk,
             goodbye=account.goodbye,
-            busiest_minute=max(account.minutes.values(), default=0),
+            busiest_minute=account.busiest_minute,
         )
 
     def _cap(self, account: Account) -> int:
@@ -284,64 +307,101 @@ class Accounts:
                 cap = min(cap, limit - (sums.committed - own))
         return max(cap, 0)
 
-    def _settle(self, account: Account, before: _Figures, *, now: float, at: float) -> None:
+    def _settle(self, account: Account, before: _Snapshot, *, now: float, at: float) -> None:
         """Carry what changed in an account into the sums above it, and into its minute."""
-        after = _Figures.of(account)
+        after = _Snapshot.of(account)
         if after == before:
             return
         changed = self._changed.setdefault(account.session_id, set())
-        study = self._study(account.study_id)
-        if spent := after.spent - before.spent:
-            minute = account.book(spent, at, now)
-            changed.add(minute)
-            provider = self.provider_minutes.setdefault(account.provider, {})
-            for buckets in (study.minutes, self.fleet.minutes, provider):
-                buckets[minute] = buckets.get(minute, 0) + spent
-        for sums in (study, self.fleet):
-            sums.spent += spent
+        booked = [
+            (account.book(provider, spent, at, now), spent)
+            for provider in {**before.spent_by, **after.spent_by}
+            if (spent := after.spent_by.get(provider, 0) - before.spent_by.get(provider, 0))
+        ]
+        changed.update(bucket for bucket, _ in booked)
+        for sums in (self._study(account.study_id), self.fleet):
+            sums.figures = sums.figures.plus(after.figures.minus(before.figures))
             sums.estimate += after.estimate - before.estimate
-            sums.open_sessions += after.open - before.open
-        self._commit(account, after.committed - before.committed)
+            for bucket, spent in booked:
+                sums.book(bucket, spent)
+            for provider in after.providers - before.providers:
+                sums.used(provider)
+        if booked:
+            self._mark_session(account, now)
+            self._mark_study(account.study_id, now)
+            self._mark_fleet(now)
+
+    def _mark_session(self, account: Account, now: float) -> bool:
+        scope = Scope(kind=ScopeKind.SESSION, id=account.session_id)
+        before = account.mark
+        account.mark = self._step(scope, before, account.limit, account.spent, now)
+        return account.mark is not before
+
+    def _mark_study(self, study_id: str, now: float) -> None:
+        scope = Scope(kind=ScopeKind.STUDY, id=study_id)
+        spent = self.studies[study_id].spent if study_id in self.studies else 0
+        self._mark(scope, self.limits.of_study(study_id), spent, now)
+
+    def _mark_fleet(self, now: float) -> None:
+        self._mark(Scope(kind=ScopeKind.FLEET), self.limits.fleet, self.fleet.spent, now)
+
+    def _mark(self, scope: Scope, limit: int | None, spent: int, now: float) -> None:
+        before = self.marks.get(scope.name, Mark())
+        after = self._step(scope, before, limit, spent, now)
+        if after is not before:
+            self.marks[scope.name] = after
+            self._marked.add(scope.name)
+
+    def _step(self, scope: Scope, mark: Mark, limit: int | None, spent: int, now: float) -> Mark:
+        if not self.fractions_ppm:
+            return mark
+        after, crossings = step(mark, self.fractions_ppm, limit, spent)
+        if crossings:
+            self._notices.setdefault(scope.name, []).extend(
+                notice_of(c, scope, ledger_id=self.ledger_id, at=now) for c in crossings
+            )
+        return mark if after == mark else after
 
     def _commit(self, account: Account, delta: int) -> None:
-        self._study(account.study_id).committed += delta
-        self.fleet.committed += delta
+        self._study(account.study_id).commit(delta)
+        self.fleet.commit(delta)
 
     def _renew(self, accounts: Iterable[Account], now: float) -> list[Allowance]:
         return [
-            self._answer(a, _Figures.of(a), now=now, at=now, attempt=_newest(a))
+            self._answer(a, _Snapshot.of(a), now=now, at=now, attempt=_newest(a))
             for a in list(accounts)
         ]
 
-    def _change(self, account: Account, minutes: set[int]) -> Change:
+    def _change(self, account: Account, minutes: set[Bucket]) -> Change:
         return Change(
             session_id=account.session_id,
             study_id=account.study_id,
-            provider=account.provider,
             state=account.to_json(),
-            spent=account.spent,
-            committed=account.committed,
-            open=account.closed_at is None,
+            figures=account.figures(),
+            providers=tuple(account.providers),
             minutes={m: account.minutes[m] for m in minutes},
+            notices=tuple(self._notices.pop(f"session:{account.session_id}", ())),
         )
 
 
 @dataclass(frozen=True)
-class _Figures:
-    spent: int
-    committed: int
+class _Snapshot:
+    """An account before or after a change."""
+
+    figures: Figures
     estimate: int
-    open: bool
+    spent_by: Mapping[str, int]
+    providers: frozenset[str]
     heard: tuple[int, int, bool]
 
     @classmethod
-    def of(cls, account: Account) -> _Figures:
+    def of(cls, account: Account) -> _Snapshot:
         last = account.last
         return cls(
-            spent=account.spent,
-            committed=account.committed,
+            figures=account.figures(),
             estimate=account.estimate,
-            open=account.closed_at is None,
+            spent_by=account.spent_by(),
+            providers=frozenset(account.providers),
             heard=(last.attempt, last.seq, last.final) if last else (0, 0, False),
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agent_actor.contract import SessionId
@@ -16,7 +17,9 @@ from agent_actor.redis_client import open_redis
 from fleet.budget.book import Book, BookConfig
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.budget.ledger import Ledger
+from fleet.budget.webhook import Courier, WebhookConfig
 from fleet.logs import configure_logs
+from fleet.owned_tasks import OwnedTasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,7 @@ class BudgetConfig:
     redis_namespace: str
     redis_timeout_s: float
     book: BookConfig
+    webhook: WebhookConfig | None = None
 
 
 class BudgetActor:
@@ -32,6 +36,7 @@ class BudgetActor:
         configure_logs("budget")
         self._config = config
         self._book: Book | None = None
+        self._tasks = OwnedTasks("budget")
         self._starting = asyncio.Lock()
 
     async def open(
@@ -56,9 +61,14 @@ class BudgetActor:
         """Many at once: one message, one write. Allowances in the order of the reports."""
         return await (await self._ready()).report_batch(reports)
 
-    async def close(self, session_id: str) -> SessionCost | None:
-        """The session is over; what it did not spend returns. None: there was no account."""
-        return await (await self._ready()).close(SessionId(session_id))
+    async def close(
+        self, session_id: str, reports: Sequence[UsageReport] = ()
+    ) -> SessionCost | None:
+        """The session is over; what it did not spend returns. ``reports``: the last ones of its
+        attempts, as their results carry them: they may not have been delivered before. None:
+        there was no account.
+        """
+        return await (await self._ready()).close(SessionId(session_id), reports)
 
     async def cost(self, session_id: str) -> SessionCost | None:
         return await (await self._ready()).cost(SessionId(session_id))
@@ -103,10 +113,17 @@ class BudgetActor:
     async def _started(self) -> Book:
         config = self._config
         redis = open_redis(config.redis_url, timeout_s=config.redis_timeout_s)
-        book = Book(Ledger(redis, config.redis_namespace), config.book, now=time.time)
+        ledger = Ledger(redis, config.redis_namespace)
+        if config.webhook is None:
+            book = Book(ledger, config.book, now=time.time)
+        else:
+            courier = Courier(config.webhook, ledger)
+            book = Book(ledger, config.book, now=time.time, on_notices=courier.hand)
         try:
             await book.start()
         except BaseException:
             await book.aclose()
             raise
+        if config.webhook is not None:
+            self._tasks.start(courier.run())
         return book

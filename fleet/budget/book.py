@@ -11,15 +11,18 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import structlog
 
 from agent_actor.contract import SessionId
 from agent_actor.messages import Allowance, UsageReport
-from fleet.budget.accounts import Accounts, Change, Limits
+from fleet.budget.accounts import Accounts
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.budget.ledger import BudgetFenced, Ledger
 from fleet.budget.policy import GrantPolicy
+from fleet.budget.sums import Change, Limits
+from fleet.budget.thresholds import MarkChange, Notice
 from fleet.errors import BudgetUnavailable
 
 log = structlog.get_logger(__name__)
@@ -32,10 +35,16 @@ MOST_LOOKUPS = 8
 MOST_CLOSED_IN_MEMORY = 5_000
 
 
+def _nobody(_notices: Sequence[Notice]) -> None:
+    pass
+
+
 @dataclass(frozen=True, kw_only=True)
 class BookConfig:
     policy: GrantPolicy = field(default_factory=GrantPolicy)
     limits: Limits = field(default_factory=Limits)
+    fractions_ppm: tuple[int, ...] = ()
+    """Of any limit: whoever takes the notices is told when they are reached."""
 
 
 class Book:
@@ -45,12 +54,21 @@ class Book:
     the call may be made again. BudgetFenced means that a younger book has taken over, for good.
     """
 
-    def __init__(self, ledger: Ledger, config: BookConfig, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        config: BookConfig,
+        now: Callable[[], float],
+        on_notices: Callable[[Sequence[Notice]], None] = _nobody,
+    ) -> None:
+        """``on_notices`` is called when notices are in the ledger's outbox; it returns at once."""
         self._ledger = ledger
         self._config = config
         self._now = now
-        self._accounts = Accounts(policy=config.policy, limits=_copy(config.limits))
+        self._accounts = Accounts(policy=config.policy, limits=config.limits.copy())
         self._unwritten: dict[SessionId, Change] = {}
+        self._unwritten_marks: dict[str, MarkChange] = {}
+        self._on_notices = on_notices
         self._next: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._writes = 0
@@ -73,11 +91,16 @@ class Book:
             )
         epoch = await self._ledger.take_over()
         accounts = Accounts(
-            policy=self._config.policy, limits=_copy(self._config.limits), epoch=epoch
+            policy=self._config.policy,
+            limits=self._config.limits.copy(),
+            epoch=epoch,
+            fractions_ppm=self._config.fractions_ppm,
         )
         await self._ledger.load(accounts)
+        accounts.look_again(self._now())
         self._accounts = accounts
-        log.info("ledger taken over", epoch=epoch, open_sessions=accounts.fleet.open_sessions)
+        await self._write()
+        log.info("ledger taken over", epoch=epoch, open_sessions=accounts.fleet.figures.open)
 
     async def aclose(self) -> None:
         """Stop writing. What is unwritten was never answered."""
@@ -111,9 +134,16 @@ class Book:
         await self._write()
         return allowances
 
-    async def close(self, session_id: SessionId) -> SessionCost | None:
+    async def close(
+        self, session_id: SessionId, reports: Sequence[UsageReport] = ()
+    ) -> SessionCost | None:
+        """``reports``: its attempts' last ones, which may have found nobody when they were sent."""
         await self._find(session_id)
-        cost = self._accounts.close(session_id, self._now())
+        now = self._now()
+        if session_id in self._accounts:
+            for report in reports:
+                self._accounts.apply(report, now)
+        cost = self._accounts.close(session_id, now)
         if cost is not None:
             await self._write()
             self._let_go(session_id)
@@ -153,7 +183,7 @@ class Book:
         return self._accounts.study_cost(study_id)
 
     def totals(self) -> BudgetTotals:
-        return self._accounts.totals()
+        return self._accounts.totals(self._now())
 
     # Inside
 
@@ -192,7 +222,7 @@ class Book:
         await asyncio.shield(written)
 
     async def _write_all(self) -> None:
-        while self._next is not None or self._unwritten:
+        while self._next is not None or self._unwritten or self._unwritten_marks:
             waiting, self._next = self._next, None
             try:
                 await self._write_changes()
@@ -215,13 +245,21 @@ class Book:
         for change in self._accounts.take_changes():
             earlier = self._unwritten.get(change.session_id)
             self._unwritten[change.session_id] = change.after(earlier) if earlier else change
-        while self._unwritten:
+        for mark in self._accounts.take_marks():
+            before = self._unwritten_marks.get(mark.scope)
+            self._unwritten_marks[mark.scope] = mark.after(before) if before else mark
+        while self._unwritten or self._unwritten_marks:
             batch = list(self._unwritten.values())[:MOST_IN_A_WRITE]
+            last = len(batch) == len(self._unwritten)
+            marks = list(self._unwritten_marks.values()) if last else []
             self._writes += 1
-            await self._ledger.write(self.epoch, self._writes, batch)
+            await self._ledger.write(self.epoch, self._writes, batch, marks)
             for change in batch:
-                if self._unwritten.get(change.session_id) is change:
-                    del self._unwritten[change.session_id]
+                del self._unwritten[change.session_id]
+            for mark in marks:
+                del self._unwritten_marks[mark.scope]
+            notices = [*(c.notices for c in batch), *(m.notices for m in marks)]
+            self._on_notices(list(chain.from_iterable(notices)))
 
 
 def _seen(writer: asyncio.Task[None]) -> None:
@@ -237,7 +275,3 @@ def _refuse(waiting: asyncio.Future[None] | None, error: BaseException) -> None:
         error = BudgetUnavailable("the budget actor is stopping")
     waiting.set_exception(error)
     waiting.exception()  # its waiters may all have gone
-
-
-def _copy(limits: Limits) -> Limits:
-    return Limits(fleet=limits.fleet, every_study=limits.every_study, studies=dict(limits.studies))

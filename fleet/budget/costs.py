@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from agent_actor.messages import TokenCounts, Verdict
 
 MINUTE_S = 60
+
+
+class Bucket(NamedTuple):
+    """A minute (epoch seconds at which it begins) of one provider."""
+
+    minute_epoch: int
+    provider: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +28,17 @@ class MinuteCost:
     """
 
     minute_epoch: int
+    provider: str
     micro_usd: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderCost:
+    """``sessions`` used it; one that fell over to another provider is counted with both."""
+
+    provider: str
+    spent_micro_usd: int
+    sessions: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +48,7 @@ class SessionCost:
     session_id: str
     study_id: str
     provider: str
+    """The one it uses now, or used last; ``minutes`` name every one."""
     model: str | None
     limit_micro_usd: int
     spent_micro_usd: int
@@ -54,6 +73,10 @@ class StudyCost:
     """Spent, or allowed to be spent by sessions that are open."""
     sessions: int
     open_sessions: int
+    tokens: TokenCounts
+    responses: int
+    unpriced_responses: int
+    by_provider: tuple[ProviderCost, ...]
     minutes: tuple[MinuteCost, ...]
 
 
@@ -66,14 +89,16 @@ class BudgetTotals:
     sessions: int
     open_sessions: int
     epoch: int
-    minutes_by_provider: Mapping[str, tuple[MinuteCost, ...]] = field(default_factory=dict)
+    by_provider: tuple[ProviderCost, ...] = ()
+    minutes: tuple[MinuteCost, ...] = ()
+    """Of the last hour."""
 
 
-def as_minutes(buckets: Mapping[int, int]) -> tuple[MinuteCost, ...]:
+def as_minutes(buckets: Mapping[Bucket, int]) -> tuple[MinuteCost, ...]:
     """In order of time, without the empty ones."""
     return tuple(
-        MinuteCost(minute_epoch=minute, micro_usd=micro)
-        for minute, micro in sorted(buckets.items())
+        MinuteCost(minute_epoch=minute, provider=provider, micro_usd=micro)
+        for (minute, provider), micro in sorted(buckets.items())
         if micro
     )
 

@@ -12,18 +12,23 @@ What it holds is worth as much as Redis keeps: run it with ``appendonly yes`` an
 ``appendfsync always``.
 
     {ns}:budget:epoch                    the newest epoch
-    {ns}:budget:session:<id>             hash: state (JSON), spent, committed, open, version
-    {ns}:budget:study:<id>, …:fleet      hash: spent, committed, sessions, open
-    {ns}:budget:minutes:<scope>          hash: minute → micro-dollars, for session:<id>,
-                                         study:<id>, provider:<name>, fleet
+    {ns}:budget:session:<id>             hash: state (JSON), figures, providers, version
+    {ns}:budget:study:<id>, …:fleet      hash: each of the figures, sessions:<provider>
+    {ns}:budget:minutes:<scope>          hash: "<minute>:<provider>" → micro-dollars, for
+                                         session:<id>, study:<id>, fleet
     {ns}:budget:open                     set of the ids of open accounts
-    {ns}:budget:studies, …:providers     sets of names
+    {ns}:budget:studies                  set of names
+    {ns}:budget:sessions:<study>         zset of a study's sessions, all scores 0: read by ranges
+    {ns}:budget:marks, …:marks:versions  hash: "study:<id>" or "fleet" → fractions reached (JSON)
+    {ns}:budget:outbox                   hash: id → body of a notice that is to be delivered
+    {ns}:budget:id                       random, so that ids of notices are this ledger's alone
     {ns}:budget:limits                   hash: "fleet" or "study:<id>" → micro-dollars or "none"
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Sequence
+import secrets
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -32,70 +37,20 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from agent_actor.contract import SessionId
+from fleet.budget import ledger_scripts as scripts
 from fleet.budget.account import Account
-from fleet.budget.accounts import Accounts, Change, Sums
+from fleet.budget.accounts import Accounts
+from fleet.budget.costs import Bucket
+from fleet.budget.sums import Change, Figures, Sums
+from fleet.budget.thresholds import Mark, MarkChange, Notice
 from fleet.errors import BudgetUnavailable
 
 EPOCH_SPAN = 10**9
 """Versions that one epoch may count: version = epoch * EPOCH_SPAN + write number."""
 _LOAD_BATCH = 500
 _FENCED = "FENCED"
-
-_WRITE = """
-local p, epoch, version = KEYS[1], ARGV[1], tonumber(ARGV[2])
-if redis.call('GET', p .. 'epoch') ~= epoch then return 'FENCED' end
-local function whole(n) return string.format('%.0f', n) end
-local fleet = {spent = 0, committed = 0, sessions = 0, open = 0}
-local i = 3
-while i <= #ARGV do
-  local id, study, provider, state = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local new = {spent = tonumber(ARGV[i + 4]), committed = tonumber(ARGV[i + 5]),
-               open = tonumber(ARGV[i + 6])}
-  local minutes = tonumber(ARGV[i + 7])
-  i = i + 8
-  local key, buckets = p .. 'session:' .. id, p .. 'minutes:session:' .. id
-  local old = redis.call('HMGET', key, 'spent', 'committed', 'open', 'version')
-  if tonumber(old[4] or 0) <= version then
-    local by = {spent = new.spent - tonumber(old[1] or 0),
-                committed = new.committed - tonumber(old[2] or 0),
-                open = new.open - tonumber(old[3] or 0),
-                sessions = old[4] and 0 or 1}
-    redis.call('HSET', key, 'state', state, 'spent', whole(new.spent),
-               'committed', whole(new.committed), 'open', whole(new.open),
-               'version', whole(version))
-    if new.open == 1 then redis.call('SADD', p .. 'open', id)
-    else redis.call('SREM', p .. 'open', id) end
-    if not old[4] then
-      redis.call('SADD', p .. 'studies', study)
-      redis.call('SADD', p .. 'providers', provider)
-    end
-    for name, n in pairs(by) do
-      if n ~= 0 then redis.call('HINCRBY', p .. 'study:' .. study, name, whole(n)) end
-      fleet[name] = fleet[name] + n
-    end
-    for m = i, i + 2 * minutes - 2, 2 do
-      local delta = tonumber(ARGV[m + 1]) - tonumber(redis.call('HGET', buckets, ARGV[m]) or 0)
-      if delta ~= 0 then
-        redis.call('HSET', buckets, ARGV[m], ARGV[m + 1])
-        for _, scope in ipairs({'study:' .. study, 'provider:' .. provider, 'fleet'}) do
-          redis.call('HINCRBY', p .. 'minutes:' .. scope, ARGV[m], whole(delta))
-        end
-      end
-    end
-  end
-  i = i + 2 * minutes
-end
-for name, n in pairs(fleet) do
-  if n ~= 0 then redis.call('HINCRBY', p .. 'fleet', name, whole(n)) end
-end
-return 'OK'
-"""
-
-_SET_LIMIT = """
-if redis.call('GET', KEYS[1] .. 'epoch') ~= ARGV[1] then return 'FENCED' end
-redis.call('HSET', KEYS[1] .. 'limits', ARGV[2], ARGV[3])
-return 'OK'
-"""
+_NO_MORE = "*"
+_SESSIONS = "sessions:"
 
 
 class BudgetFenced(BudgetUnavailable):
@@ -128,22 +83,35 @@ class Ledger:
     def __init__(self, redis: Redis, namespace: str) -> None:
         self._redis = redis
         self._prefix = f"{namespace}:budget:"
-        self._write = redis.register_script(_WRITE)
-        self._set_limit = redis.register_script(_SET_LIMIT)
+        self._write = redis.register_script(scripts.WRITE)
+        self._set_limit = redis.register_script(scripts.SET_LIMIT)
 
     async def take_over(self) -> int:
         """Begin a new epoch. From now on nothing is written under an older one."""
         with _available("take_over"):
             return int(await self._redis.incr(self._key("epoch")))
 
-    async def write(self, epoch: int, number: int, changes: Sequence[Change]) -> None:
-        """``number`` counts the writes of this epoch, from 1."""
-        args: list[str | int] = [epoch, epoch * EPOCH_SPAN + number]
+    async def write(
+        self,
+        epoch: int,
+        number: int,
+        changes: Sequence[Change],
+        marks: Sequence[MarkChange] = (),
+    ) -> None:
+        """``number`` counts the writes of this epoch, from 1. A mark whose accounts are not
+        written before or with it would tell of money that a crash takes back.
+        """
+        args: list[str | int] = [epoch, epoch * EPOCH_SPAN + number, " ".join(Figures._fields)]
         for c in changes:
-            args += [c.session_id, c.study_id, c.provider, c.state]
-            args += [c.spent, c.committed, int(c.open), len(c.minutes)]
-            for minute, micro in c.minutes.items():
-                args += [minute, micro]
+            args += [c.session_id, c.study_id, c.state]
+            args += [" ".join(map(str, c.figures)), " ".join(c.providers), len(c.minutes)]
+            for bucket, micro in c.minutes.items():
+                args += [_field(bucket), micro]
+            args += _notices(c.notices)
+        args.append(_NO_MORE)
+        for m in marks:
+            args += [m.scope, m.mark, *_notices(m.notices)]
+        args.append(_NO_MORE)
         with _available("write"):
             said = await self._write(keys=[self._prefix], args=args)
         self._check(said, epoch)
@@ -159,11 +127,10 @@ class Ledger:
         """Fill empty ``accounts``: limits set at run time, all sums, and every open account."""
         with _available("load"):
             await self._load_limits(accounts)
+            await self._load_marks(accounts)
             accounts.fleet = await self._sums("fleet")
             for study in await self._names("studies"):
                 accounts.studies[study] = await self._sums(f"study:{study}")
-            for provider in await self._names("providers"):
-                accounts.provider_minutes[provider] = await self._minutes(f"provider:{provider}")
             ids = await self._names("open")
             for start in range(0, len(ids), _LOAD_BATCH):
                 for account in await self._accounts(ids[start : start + _LOAD_BATCH]):
@@ -173,6 +140,39 @@ class Ledger:
         """Those of them that there are."""
         with _available("accounts"):
             return await self._accounts(session_ids)
+
+    async def sessions_of(self, study_id: str, after: str, limit: int) -> list[SessionId]:
+        """Ids of a study's sessions, in order: those that come after ``after``. Each session is met
+        once however the study grows meanwhile, unless a new one sorts before where we are.
+        """
+        start = f"({after}" if after else "-"
+        with _available("sessions_of"):
+            found = await self._redis.zrangebylex(
+                self._key(f"sessions:{study_id}"), start, "+", start=0, num=limit
+            )
+        return [SessionId(id_) for id_ in cast("list[str]", found)]
+
+    async def outbox(self, limit: int) -> list[Notice]:
+        """Not delivered yet, the oldest first; which ones, if there are more than ``limit``, is
+        left open.
+        """
+        found: dict[str, str] = {}
+        with _available("outbox"):
+            async for id_, body in self._redis.hscan_iter(self._key("outbox"), count=500):
+                found[id_] = body
+                if len(found) >= limit:
+                    break
+        notices = [Notice(id=id_, body=body) for id_, body in found.items()]
+        return sorted(notices, key=lambda notice: notice.at)
+
+    async def in_outbox(self, notice_id: str) -> bool:
+        with _available("in_outbox"):
+            return bool(await self._redis.hexists(self._key("outbox"), notice_id))
+
+    async def take_out(self, notice_id: str) -> None:
+        """Delivered, or given up."""
+        with _available("take_out"):
+            await self._redis.hdel(self._key("outbox"), notice_id)
 
     async def durability(self) -> Durability:
         """What the server says of itself; None where it does not tell."""
@@ -208,21 +208,24 @@ class Ledger:
             else:
                 accounts.limits.studies[scope.removeprefix("study:")] = micro
 
+    async def _load_marks(self, accounts: Accounts) -> None:
+        await self._redis.setnx(self._key("id"), secrets.token_hex(8))
+        accounts.ledger_id = str(await self._redis.get(self._key("id")))
+        stored = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(self._key("marks")))
+        accounts.marks = {scope: Mark.from_json(mark) for scope, mark in stored.items()}
+
     async def _sums(self, scope: str) -> Sums:
         stored = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(self._key(scope)))
-        return Sums(
-            spent=int(stored.get("spent", 0)),
-            committed=int(stored.get("committed", 0)),
-            sessions=int(stored.get("sessions", 0)),
-            open_sessions=int(stored.get("open", 0)),
-            minutes=await self._minutes(scope),
-        )
-
-    async def _minutes(self, scope: str) -> dict[int, int]:
-        stored = await cast(
+        minutes = await cast(
             "Awaitable[dict[str, str]]", self._redis.hgetall(self._key(f"minutes:{scope}"))
         )
-        return {int(minute): int(micro) for minute, micro in stored.items()}
+        sums = Sums(figures=Figures(*(int(stored.get(name, 0)) for name in Figures._fields)))
+        for bucket, micro in _minutes(minutes).items():
+            sums.book(bucket, micro)
+        for name, sessions in stored.items():
+            if name.startswith(_SESSIONS):
+                sums.used(name.removeprefix(_SESSIONS), int(sessions))
+        return sums
 
     async def _accounts(self, ids: Sequence[str]) -> list[Account]:
         pipe = self._redis.pipeline(transaction=False)
@@ -231,10 +234,23 @@ class Ledger:
             pipe.hgetall(self._key(f"minutes:session:{id_}"))
         found = await pipe.execute()
         return [
-            Account.from_json(state, {int(m): int(micro) for m, micro in minutes.items()})
+            Account.from_json(state, _minutes(minutes))
             for state, minutes in zip(found[::2], found[1::2], strict=True)
             if state is not None
         ]
+
+
+def _notices(notices: Sequence[Notice]) -> list[str | int]:
+    return [len(notices), *(part for n in notices for part in (n.id, n.body))]
+
+
+def _field(bucket: Bucket) -> str:
+    return f"{bucket.minute_epoch}:{bucket.provider}"
+
+
+def _minutes(stored: Mapping[str, str]) -> dict[Bucket, int]:
+    parts = ((field.partition(":"), int(micro)) for field, micro in stored.items())
+    return {Bucket(int(minute), provider): micro for (minute, _, provider), micro in parts}
 
 
 @contextmanager

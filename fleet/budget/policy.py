@@ -1,8 +1,9 @@
 """How much a session may spend before it must ask again, and when it has to end. Pure.
 
 An allowance is a lease: up to an amount, until a time. In mid-session it covers at least a
-minute at the worst burn seen or possible; near a limit it gets fine, so that little is held
-back from others. The goodbye's reserve lies inside the limit: until a session is told to end,
+minute at the worst burn seen or possible, also just before it is renewed at half; near a limit it
+gets fine, so that little is held back from others. Mid-session is where two such minutes are
+left. The goodbye's reserve lies inside the limit: until a session is told to end,
 its allowance stops short of the reserve, so a session that is cut off keeps its goodbye.
 """
 
@@ -28,7 +29,12 @@ class GrantPolicy:
     least_chunk_micro_usd: int = 100_000
     """… and in money: the first answers of a session come before its first report is answered."""
     responses_a_minute: int = 6
-    """The pace at which a minute of worst burn is reckoned."""
+    """The pace at which a minute of worst burn is reckoned: each of them with the whole
+    conversation uncached, and ten seconds of speech."""
+    growth_micro_usd: int = 72_000
+    """How much dearer as input a conversation can become in a minute: a minute of the user's audio
+    and one of the agent's, 10 and 20 tokens a second, at 40 dollars a million (the dearest rate).
+    What is measured before cannot know it: the goodbye's bound is of the conversation until now."""
     finest_micro_usd: int = 1_000
 
 
@@ -72,11 +78,16 @@ def verdict_of(policy: GrantPolicy, standing: Standing) -> Verdict:
     return Verdict.GO_ON
 
 
+def worst_minute(policy: GrantPolicy, standing: Standing) -> int:
+    """The most that the next minute may cost."""
+    response = standing.goodbye + policy.growth_micro_usd
+    return max(standing.busiest_minute, policy.responses_a_minute * response)
+
+
 def chunk_of(policy: GrantPolicy, standing: Standing, room: int) -> int:
     """The size of a new allowance where ``room`` is left before the reserve."""
-    minute = max(2 * standing.busiest_minute, policy.responses_a_minute * standing.goodbye)
     part = standing.limit * policy.chunk_permille // 1000
-    chunk = max(part, policy.least_chunk_micro_usd, minute)
+    chunk = max(part, policy.least_chunk_micro_usd, 2 * worst_minute(policy, standing))
     if room >= 2 * chunk:
         return chunk
     return max(room // 2, standing.goodbye, policy.finest_micro_usd)
@@ -95,10 +106,12 @@ def decide(
         return verdict, Grant(up_to=max(standing.cap, 0), expires_at=expires_at, size=0)
     used = standing.spent + max(standing.estimate, standing.at_risk)
     usable = standing.cap - reserve_of(policy, standing)
+    chunk = chunk_of(policy, standing, max(usable - used, 0))
     if held is not None and held.up_to <= usable:
-        half_left = 2 * (held.up_to - used) >= held.size
-        if half_left and held.size and 2 * (held.expires_at - now) >= policy.lease_s:
+        left = held.up_to - used
+        # The bound has grown since it was given: what was a minute then may not be one now.
+        enough = 2 * left >= held.size and left >= min(worst_minute(policy, standing), chunk)
+        if enough and held.size and 2 * (held.expires_at - now) >= policy.lease_s:
             return verdict, held
-    room = max(usable - used, 0)
-    up_to = min(used + chunk_of(policy, standing, room), usable)
+    up_to = min(used + chunk, usable)
     return verdict, Grant(up_to=up_to, expires_at=expires_at, size=max(up_to - used, 0))

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import ConfigDict
 
-from fleet.budget.costs import BudgetTotals, MinuteCost, SessionCost, StudyCost
+from fleet.budget.costs import BudgetTotals, MinuteCost, ProviderCost, SessionCost, StudyCost
 from fleet.limits import LimitChange
 from fleet.records import SessionRecord
 from serve.models.base import View, money, rfc3339, usd
@@ -15,6 +15,7 @@ from serve.models.base import View, money, rfc3339, usd
 class MinuteView(View):
     minute: str
     """When it began."""
+    provider: str
     micro_usd: int
     usd: str
 
@@ -22,6 +23,7 @@ class MinuteView(View):
     def of(cls, minute: MinuteCost) -> Self:
         return cls(
             minute=rfc3339(minute.minute_epoch) or "",
+            provider=minute.provider,
             micro_usd=minute.micro_usd,
             usd=usd(minute.micro_usd),
         )
@@ -69,7 +71,12 @@ class SessionCostView(View):
                 "responses": 9,
                 "unpriced_responses": 0,
                 "minutes": [
-                    {"minute": "2026-11-23T09:30:00.000Z", "micro_usd": 431200, "usd": "0.431200"}
+                    {
+                        "minute": "2026-11-23T09:30:00.000Z",
+                        "provider": "openai_realtime",
+                        "micro_usd": 431200,
+                        "usd": "0.431200",
+                    }
                 ],
                 "closed": False,
             }
@@ -104,7 +111,7 @@ class SessionCostView(View):
         return cls(
             session_id=record.session_id,
             study_id=record.study_id,
-            provider=record.provider,
+            provider=cost.provider if cost else record.provider,
             model=(cost.model if cost else None) or record.model,
             spent_micro_usd=spent,
             spent_usd=usd(spent),
@@ -122,7 +129,85 @@ class SessionCostView(View):
         )
 
 
+class ProviderCostView(View):
+    """``sessions`` used it; one that fell over to another provider is counted with both."""
+
+    provider: str
+    spent_micro_usd: int
+    spent_usd: str
+    sessions: int
+
+    @classmethod
+    def of(cls, cost: ProviderCost) -> Self:
+        return cls(
+            provider=cost.provider,
+            spent_micro_usd=cost.spent_micro_usd,
+            spent_usd=usd(cost.spent_micro_usd),
+            sessions=cost.sessions,
+        )
+
+
 class StudyCostView(View):
+    """``committed`` is spent, or allowed to be spent by sessions that are open: what counts
+    against the limit. ``unpriced_responses`` ended without usage and were charged an upper bound.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "study_id": "study-7",
+                "spent_micro_usd": 2431200,
+                "spent_usd": "2.431200",
+                "estimate_micro_usd": 9100,
+                "estimate_usd": "0.009100",
+                "limit_micro_usd": 250000000,
+                "limit_usd": "250.000000",
+                "committed_micro_usd": 3331200,
+                "committed_usd": "3.331200",
+                "sessions": 4,
+                "open_sessions": 1,
+                "providers": [
+                    {
+                        "provider": "gemini_live",
+                        "spent_micro_usd": 431200,
+                        "spent_usd": "0.431200",
+                        "sessions": 2,
+                    },
+                    {
+                        "provider": "openai_realtime",
+                        "spent_micro_usd": 2000000,
+                        "spent_usd": "2.000000",
+                        "sessions": 2,
+                    },
+                ],
+                "tokens": {
+                    "input_text": 3820,
+                    "input_audio": 21120,
+                    "cached_text": 1512,
+                    "cached_audio": 13800,
+                    "output_text": 1340,
+                    "output_audio": 12210,
+                },
+                "responses": 41,
+                "unpriced_responses": 0,
+                "minutes": [
+                    {
+                        "minute": "2026-11-23T09:30:00.000Z",
+                        "provider": "gemini_live",
+                        "micro_usd": 431200,
+                        "usd": "0.431200",
+                    },
+                    {
+                        "minute": "2026-11-23T09:30:00.000Z",
+                        "provider": "openai_realtime",
+                        "micro_usd": 2000000,
+                        "usd": "2.000000",
+                    },
+                ],
+            }
+        }
+    )
+
     study_id: str
     spent_micro_usd: int
     spent_usd: str
@@ -130,7 +215,14 @@ class StudyCostView(View):
     estimate_usd: str
     limit_micro_usd: int | None
     limit_usd: str | None
+    committed_micro_usd: int
+    committed_usd: str
     sessions: int
+    open_sessions: int
+    providers: list[ProviderCostView]
+    tokens: TokensView
+    responses: int
+    unpriced_responses: int
     minutes: list[MinuteView]
 
     @classmethod
@@ -138,7 +230,14 @@ class StudyCostView(View):
         return cls(
             study_id=study_id,
             **money(cost.spent_micro_usd, cost.estimate_micro_usd, cost.limit_micro_usd),
+            committed_micro_usd=cost.committed_micro_usd,
+            committed_usd=usd(cost.committed_micro_usd),
             sessions=cost.sessions,
+            open_sessions=cost.open_sessions,
+            providers=[ProviderCostView.of(p) for p in cost.by_provider],
+            tokens=TokensView.model_validate(cost.tokens, from_attributes=True),
+            responses=cost.responses,
+            unpriced_responses=cost.unpriced_responses,
             minutes=[MinuteView.of(m) for m in cost.minutes],
         )
 

@@ -18,11 +18,11 @@ from redis.asyncio import Redis
 from agent_actor.contract import SessionId
 from agent_actor.messages import Allowance, TokenCounts, UsageReport, Verdict
 from agent_actor.redis_client import open_redis
-from fleet.budget.accounts import Change, Limits
 from fleet.budget.book import Book, BookConfig
 from fleet.budget.client import get_or_create_budget_actor
-from fleet.budget.costs import BudgetTotals, SessionCost
+from fleet.budget.costs import Bucket, BudgetTotals, SessionCost
 from fleet.budget.ledger import BudgetFenced, Ledger
+from fleet.budget.sums import Change, Figures, Limits
 from fleet.clients import RayBudgetClient
 from fleet.errors import BudgetUnavailable
 from fleet.local.ray_cluster import RayCluster
@@ -125,7 +125,8 @@ async def test_a_new_book_finds_everything_again(durable: RedisServer, book_on: 
     assert study is not None
     assert study.limit_micro_usd == 20_000_000
     assert again.epoch == totals.epoch + 1
-    assert again.totals().minutes_by_provider == totals.minutes_by_provider
+    assert again.totals().minutes == totals.minutes
+    assert again.totals().by_provider == totals.by_provider
     # A report that the old one had already is no news to the new one either.
     await again.report(report(S1, seq=1, spent=300))
     assert again.totals().spent_micro_usd == totals.spent_micro_usd
@@ -155,30 +156,31 @@ async def test_a_write_that_comes_twice_or_too_late_changes_nothing(durable: Red
     ledger = Ledger(redis, NS)
     epoch = await ledger.take_over()
 
-    def change(spent: int, minute: int) -> Change:
+    def change(spent: int, minute: int, *providers: str) -> Change:
         return Change(
             session_id=S1,
             study_id="st",
-            provider="p",
+            providers=("p", *providers),
             state=f'{{"at":{spent}}}',
-            spent=spent,
-            committed=spent + 10,
-            open=True,
-            minutes={60: minute},
+            figures=Figures(spent=spent, committed=spent + 10, sessions=1, open=1, responses=spent),
+            minutes={Bucket(60, "p"): minute},
         )
 
     await ledger.write(epoch, 1, [change(100, 100)])
-    await ledger.write(epoch, 3, [change(300, 300)])
-    await ledger.write(epoch, 3, [change(300, 300)])
+    await ledger.write(epoch, 3, [change(300, 300, "q")])
+    await ledger.write(epoch, 3, [change(300, 300, "q")])
     await ledger.write(epoch, 2, [change(200, 200)])
     assert (await spent_in(durable.url)) == {
         "spent": "300",
         "committed": "310",
         "sessions": "1",
         "open": "1",
+        "responses": "300",
+        "sessions:p": "1",
+        "sessions:q": "1",
     }
-    for scope in ("session:s1", "study:st", "provider:p", "fleet"):
-        assert await redis.hgetall(f"{NS}:budget:minutes:{scope}") == {"60": "300"}  # type: ignore[misc]
+    for scope in ("session:s1", "study:st", "fleet"):
+        assert await redis.hgetall(f"{NS}:budget:minutes:{scope}") == {"60:p": "300"}  # type: ignore[misc]
     await ledger.aclose()
 
 
@@ -302,6 +304,16 @@ async def test_a_session_from_open_to_close(budget: Any) -> None:
     assert await budget.cost.remote("nobody") is None
     assert await budget.close.remote("nobody") is None
     assert await budget.study_cost.remote("nothing") is None
+
+
+async def test_what_could_not_be_delivered_comes_with_the_close(budget: Any) -> None:
+    await budget.open.remote(S1, "st", "gemini_live", 2_000_000)
+    last = report(seq=7, spent=1_234, final=True)
+    closed: SessionCost = await budget.close.remote(S1, [last])
+    assert closed.spent_micro_usd == 1_234
+    again: SessionCost = await budget.close.remote(S1, [last])
+    assert again == closed
+    assert await budget.close.remote("nobody", [report("nobody", spent=5, final=True)]) is None
 
 
 async def test_the_same_actor_is_found_by_whoever_asks(

@@ -271,7 +271,7 @@ class TestOneSession:
 
     async def test_a_lowered_limit_acts_at_once(self, fleet: Fleet) -> None:
         lowered, stopped = await fleet.dispatch(), await fleet.dispatch()
-        changer = LimitChanger(fleet.plane.budget, fleet.plane.supervisor)
+        changer = LimitChanger(fleet.plane.budget, fleet.plane.supervisor, fleet.registry)
 
         async def has_reported() -> bool:
             return (await fleet.cost(lowered.record.session_id)).spent_micro_usd > 0
@@ -284,12 +284,13 @@ class TestOneSession:
             assert change.told == 1
             record = await fleet.gone(session.record.session_id, within_s=5.0)
             assert record.end_reason is EndReason.BUDGET_EXCEEDED
+            assert record.limit_micro_usd == micro
             await fleet.assert_given_back(record)
 
     async def test_a_study_stopped_ends_all_its_sessions(self, fleet: Fleet) -> None:
         both = [await fleet.dispatch(study_id="stopped") for _ in range(2)]
         other = await fleet.dispatch(study_id="goes-on")
-        changer = LimitChanger(fleet.plane.budget, fleet.plane.supervisor)
+        changer = LimitChanger(fleet.plane.budget, fleet.plane.supervisor, fleet.registry)
         assert (await changer.of_study("stopped", 0)).told == 2
         for session in both:
             record = await fleet.gone(session.record.session_id, within_s=5.0)

@@ -148,6 +148,7 @@ class FakeBudget:
     def __init__(self, asked: list[str]) -> None:
         self.asked = asked
         self.open_accounts: set[SessionId] = set()
+        self.last_reports: list[UsageReport] = []
         self.verdict = Verdict.GO_ON
         self.down = False
         self.late: list[SessionId] = []
@@ -163,8 +164,9 @@ class FakeBudget:
         self.open_accounts.add(session_id)
         return allowance(session_id, self.verdict)
 
-    async def close(self, session_id: SessionId) -> int | None:
+    async def close(self, session_id: SessionId, reports: Sequence[UsageReport] = ()) -> int | None:
         self.asked.append("close")
+        self.last_reports += reports
         if self.down:
             raise BudgetUnavailable("down")
         if session_id not in self.open_accounts:

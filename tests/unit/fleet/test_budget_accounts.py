@@ -1,19 +1,15 @@
-"""Accounts: examples, and a machine that tries every order, loss, repetition and crash."""
+"""Accounts, by examples. What holds in every order of events: test_budget_properties.py."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from dataclasses import replace
 
 from agent_actor.contract import SessionId
 from agent_actor.messages import Allowance, TokenCounts, UsageReport, Verdict
 from fleet.budget.account import Account
-from fleet.budget.accounts import UNCLAIMED, Accounts, Change, Limits, Sums
+from fleet.budget.accounts import UNCLAIMED, Accounts
 from fleet.budget.policy import GrantPolicy
+from fleet.budget.sums import Limits
 
 S1, S2 = SessionId("s1"), SessionId("s2")
 MICRO = 1_000_000
@@ -31,14 +27,15 @@ def report(
     goodbye: int = 0,
     at: float = 0.0,
     final: bool = False,
+    provider: str = "openai_realtime",
 ) -> UsageReport:
     return UsageReport(
         session_id=session_id,
         attempt=attempt,
         seq=seq,
         at=at,
-        provider="openai_realtime",
-        model="gpt-realtime-2025-08-28",
+        provider=provider,
+        model=f"{provider}-dated",
         tokens=TokenCounts(input_text=seq),
         spent_pico_usd=spent * MICRO,
         estimate_pico_usd=estimate * MICRO,
@@ -101,6 +98,98 @@ def test_attempts_add_up_and_the_next_is_told_what_went_before() -> None:
     assert book.fleet.spent == 520
 
 
+def test_whoever_was_given_up_gets_nothing_more() -> None:
+    book = accounts()
+    opened(book)
+    book.apply(report(attempt=1, spent=400), 1.0)
+    opened(book)
+    late = book.apply(report(attempt=1, seq=2, spent=500), 2.0)
+    assert (late.verdict, late.up_to_micro_usd) == (Verdict.END, 500)
+
+
+def test_what_a_lost_attempt_may_have_spent_unheard_is_kept_from_the_next() -> None:
+    book = accounts()
+    first = opened(book, limit=1_000_000)
+    book.apply(report(attempt=1, spent=1_000), 1.0)
+    opened(book, limit=1_000_000)
+    book.apply(report(attempt=2, spent=970_000, final=True), 2.0)
+    unheard = first.up_to_micro_usd - 1_000
+    answer = book.apply(report(attempt=3), 3.0)
+    assert answer.verdict is Verdict.END
+    assert answer.up_to_micro_usd == 1_000_000 - unheard
+    # It is not charged, and free again as soon as the lost one has been heard.
+    assert book.fleet.spent == 971_000
+    book.apply(report(attempt=1, seq=2, spent=2_000, final=True), 4.0)
+    assert book.apply(report(attempt=3, seq=2), 5.0).verdict is Verdict.WRAP_UP
+    assert book.fleet.spent == 972_000
+
+
+def test_what_a_lost_attempt_spent_unheard_comes_on_top_of_its_successors_grant() -> None:
+    book = accounts()
+    opened(book, limit=1_000_000)
+    book.apply(report(attempt=1), 1.0)
+    second = opened(book, limit=1_000_000)
+    book.apply(report(attempt=2), 2.0)
+    # The second may spend all of its grant; that the first had spent comes to light after.
+    book.apply(report(attempt=1, seq=2, spent=60_000, final=True), 3.0)
+    assert book.fleet.committed >= 60_000 + second.up_to_micro_usd
+
+
+def test_a_lowered_grant_is_kept_until_a_report_made_after_its_end() -> None:
+    book = accounts()
+    first = opened(book)
+    book.set_limit(S1, 0, 1.0)
+    # Made before the first grant ran out, delivered after: more may have been spent within it.
+    book.apply(report(seq=1, at=first.expires_at - 1), first.expires_at + 1)
+    assert book.fleet.committed == first.up_to_micro_usd
+    book.apply(report(seq=2, at=first.expires_at), first.expires_at + 2)
+    assert book.fleet.committed == 0
+
+
+def test_a_session_that_falls_over_is_booked_with_both_providers() -> None:
+    book = accounts()
+    opened(book)
+    book.apply(report(attempt=1, spent=400, at_risk=50), 1.0)
+    book.apply(report(attempt=2, spent=70, provider="gemini_live", at=61.0), 61.0)
+    cost, study = book.cost(S1), book.study_cost("study")
+    assert cost is not None
+    assert study is not None
+    assert (cost.provider, cost.model) == ("gemini_live", "gemini_live-dated")
+    minutes = [(m.minute_epoch, m.provider, m.micro_usd) for m in cost.minutes]
+    assert minutes == [
+        (0, "openai_realtime", 400),
+        (60, "gemini_live", 70),
+        (60, "openai_realtime", 50),
+    ]
+    assert cost.minutes == study.minutes
+    by = [(p.provider, p.spent_micro_usd, p.sessions) for p in study.by_provider]
+    assert by == [("gemini_live", 70, 1), ("openai_realtime", 450, 1)]
+    assert (study.sessions, study.spent_micro_usd) == (1, 520)
+
+
+def test_each_providers_part_is_rounded_up_by_itself() -> None:
+    book = accounts()
+    opened(book)
+    book.apply(replace(report(attempt=1), spent_pico_usd=1, final=True), 1.0)
+    book.apply(replace(report(attempt=2, provider="gemini_live"), spent_pico_usd=1), 1.0)
+    assert book.fleet.spent == sum(book.fleet.minutes.values()) == 2
+    book.apply(replace(report(attempt=3), spent_pico_usd=1), 1.0)
+    assert book.fleet.spent == 2
+
+
+def test_a_study_adds_up_what_its_sessions_used() -> None:
+    book = accounts()
+    opened(book, S1)
+    opened(book, S2)
+    for session in (S1, S2):
+        used = TokenCounts(output_audio=7)
+        book.apply(replace(report(session, seq=3), tokens=used, unpriced_responses=1), 1.0)
+    study = book.study_cost("study")
+    assert study is not None
+    assert study.tokens == TokenCounts(output_audio=14)
+    assert (study.responses, study.unpriced_responses, study.open_sessions) == (6, 2, 2)
+
+
 def test_a_lost_session_is_charged_what_was_at_risk_until_it_says_otherwise() -> None:
     book = accounts()
     opened(book)
@@ -123,7 +212,7 @@ def test_what_is_unspent_returns_at_the_close() -> None:
     book.close(S1, 2.0)
     book.close(S1, 3.0)
     assert book.studies["study"].committed == book.fleet.committed == 400_000
-    assert book.fleet.open_sessions == 0
+    assert book.fleet.figures.open == 0
 
 
 def test_a_study_without_money_left_says_end_at_the_opening() -> None:
@@ -160,7 +249,7 @@ def test_a_limit_can_be_raised_lowered_and_set_to_zero() -> None:
     assert (stopped.verdict, stopped.up_to_micro_usd) == (Verdict.END, 0)
     # The session may still hold the first one: it stays set aside until a report shows otherwise.
     assert book.fleet.committed >= first.up_to_micro_usd
-    book.apply(report(seq=1), first.expires_at + 1)
+    book.apply(report(seq=1, at=first.expires_at), first.expires_at + 1)
     assert book.fleet.committed == 0
     assert book.set_limit(SessionId("nobody"), 1, 0.0) is None
 
@@ -192,16 +281,17 @@ def test_money_is_booked_to_the_minute_in_which_it_was_spent() -> None:
     study = book.study_cost("study")
     assert study is not None
     assert [(m.minute_epoch, m.micro_usd) for m in study.minutes] == [(0, 100), (60, 150), (180, 1)]
-    assert book.totals().minutes_by_provider == {"openai_realtime": study.minutes}
+    assert book.totals(200.0).minutes == study.minutes
+    assert book.totals(3660.0).minutes == study.minutes[2:]
 
 
 def test_estimates_are_shown_beside_what_is_spent() -> None:
     book = accounts()
     opened(book)
     book.apply(report(seq=1, spent=10, estimate=5), 1.0)
-    assert (book.totals().spent_micro_usd, book.totals().estimate_micro_usd) == (10, 5)
+    assert (book.fleet.spent, book.fleet.estimate) == (10, 5)
     book.apply(report(seq=2, spent=16, final=True), 1.0)
-    assert (book.totals().spent_micro_usd, book.totals().estimate_micro_usd) == (16, 0)
+    assert (book.fleet.spent, book.fleet.estimate) == (16, 0)
 
 
 def test_every_report_and_limit_is_a_change_for_the_ledger() -> None:
@@ -286,254 +376,4 @@ def test_forgetting_keeps_what_is_open_or_unwritten() -> None:
     book.take_changes()
     book.forget(S1)
     assert S1 not in book
-    assert book.fleet.sessions == 1
-
-
-# The machine
-
-
-@dataclass
-class Session:
-    """A session that keeps to its allowance, as it really is. Money in micro-dollars."""
-
-    id: SessionId
-    study: str
-    allowance: Allowance
-    attempt: int = 1
-    spent: int = 0
-    """Of this attempt."""
-    before: int = 0
-    seq: int = 0
-    alive: bool = True
-    at_risk: int = 0
-    """Told with the last report, so that a loss is covered up to it."""
-    covered: int = 0
-    bounded: int = 0
-    """What lost attempts were charged beyond what they spent."""
-
-    @property
-    def total(self) -> int:
-        return self.before + self.spent
-
-
-@dataclass
-class FakeLedger:
-    """What the script in Redis does, in Python."""
-
-    changes: dict[SessionId, Change] = field(default_factory=dict)
-    minutes: dict[SessionId, dict[int, int]] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
-    epoch: int = 0
-
-    def write(self, changes: list[Change]) -> None:
-        for change in changes:
-            self.changes[change.session_id] = change
-            self.minutes.setdefault(change.session_id, {}).update(change.minutes)
-
-    def recover(self) -> Accounts:
-        self.epoch += 1
-        limits = replace(self.limits, studies=dict(self.limits.studies))
-        found = Accounts(policy=GrantPolicy(), limits=limits, epoch=self.epoch)
-        for change in self.changes.values():
-            minutes = self.minutes[change.session_id]
-            study = found.studies.setdefault(change.study_id, Sums())
-            for sums in (study, found.fleet):
-                sums.spent += change.spent
-                sums.committed += change.committed
-                sums.sessions += 1
-                sums.open_sessions += change.open
-                _add(sums.minutes, minutes)
-            _add(found.provider_minutes.setdefault(change.provider, {}), minutes)
-            if change.open:
-                found.adopt(Account.from_json(change.state, minutes))
-        return found
-
-
-def _add(buckets: dict[int, int], more: Mapping[int, int]) -> None:
-    for minute, micro in more.items():
-        buckets[minute] = buckets.get(minute, 0) + micro
-
-
-STUDIES = ("x", "y")
-amounts = st.integers(0, 400_000)
-picks = st.integers(0, 10**6)
-
-
-class Fleet(RuleBasedStateMachine):
-    """Sessions, a network that loses, repeats and reorders, and a budget actor that crashes."""
-
-    @initialize(fleet=st.integers(500_000, 4_000_000), study=st.integers(200_000, 3_000_000))
-    def begin(self, fleet: int, study: int) -> None:
-        self.ledger = FakeLedger(limits=Limits(fleet=fleet, every_study=study))
-        self.accounts = self.ledger.recover()
-        self.now = 1000.0
-        self.sessions: list[Session] = []
-        self.network: list[UsageReport] = []
-        self.most: dict[str, int] = {"fleet": fleet, **dict.fromkeys(STUDIES, study)}
-
-    @rule(study=st.sampled_from(STUDIES), limit=st.integers(0, 2_000_000))
-    def open_session(self, study: str, limit: int) -> None:
-        if len(self.sessions) >= 8:
-            return
-        id_ = SessionId(f"s{len(self.sessions)}")
-        allowance = self.accounts.open(
-            session_id=id_,
-            study_id=study,
-            provider="gemini_live" if study == "x" else "openai_realtime",
-            limit_micro_usd=limit,
-            now=self.now,
-        )
-        assert allowance.up_to_micro_usd <= limit
-        self.ledger.write(self.accounts.take_changes())
-        self.sessions.append(Session(id=id_, study=study, allowance=allowance))
-
-    @precondition(lambda self: self.sessions)
-    @rule(pick=picks, amount=amounts)
-    def spend(self, pick: int, amount: int) -> None:
-        session = self.sessions[pick % len(self.sessions)]
-        if session.alive and self.now < session.allowance.expires_at:
-            left = session.allowance.up_to_micro_usd - session.total
-            session.spent += max(min(amount, left), 0)
-
-    @precondition(lambda self: self.sessions)
-    @rule(pick=picks, final=st.booleans(), copies=st.integers(1, 2))
-    def send(self, pick: int, final: bool, copies: int) -> None:
-        session = self.sessions[pick % len(self.sessions)]
-        if not session.alive:
-            return
-        session.alive = not final
-        self.network += [self.report_of(session, final)] * copies
-
-    def report_of(self, session: Session, final: bool) -> UsageReport:
-        session.seq += 1
-        left = max(session.allowance.up_to_micro_usd - session.total, 0)
-        return report(
-            session.id,
-            seq=session.seq,
-            attempt=session.attempt,
-            spent=session.spent,
-            at_risk=0 if final else left,
-            estimate=0 if final else left // 2,
-            goodbye=session.total // 10,
-            at=self.now,
-            final=final,
-        )
-
-    @precondition(lambda self: self.network)
-    @rule(pick=picks, lost=st.booleans(), answered=st.booleans(), written=st.booleans())
-    def deliver(self, pick: int, lost: bool, answered: bool, written: bool) -> None:
-        taken = self.network.pop(pick % len(self.network))
-        if lost and not taken.final:
-            return
-        self.find(taken.session_id)
-        allowance = self.accounts.apply(taken, self.now)
-        if not written:
-            self.network.append(taken)  # nobody was answered, so the session sends it again
-            self.crash()
-            return
-        self.ledger.write(self.accounts.take_changes())
-        if answered:
-            self.hand_over(allowance)
-
-    def find(self, session_id: SessionId) -> None:
-        """As the shell does: a closed account is loaded when it is asked for."""
-        if session_id not in self.accounts:
-            stored = self.ledger.changes[session_id]
-            minutes = self.ledger.minutes[session_id]
-            self.accounts.adopt(Account.from_json(stored.state, minutes))
-
-    def hand_over(self, allowance: Allowance) -> None:
-        session = next(s for s in self.sessions if s.id == allowance.session_id)
-        held = session.allowance
-        if (allowance.epoch, allowance.expires_at) >= (held.epoch, held.expires_at):
-            session.allowance = allowance
-
-    @rule()
-    def crash(self) -> None:
-        self.accounts = self.ledger.recover()
-
-    @rule(seconds=st.floats(0, 90))
-    def tick(self, seconds: float) -> None:
-        self.now += seconds
-
-    @precondition(lambda self: self.sessions)
-    @rule(pick=picks, limit=st.integers(0, 3_000_000), told=st.booleans())
-    def change_limit(self, pick: int, limit: int, told: bool) -> None:
-        session = self.sessions[pick % len(self.sessions)]
-        self.find(session.id)
-        allowance = self.accounts.set_limit(session.id, limit, self.now)
-        assert allowance is not None
-        self.ledger.write(self.accounts.take_changes())
-        if told:
-            self.hand_over(allowance)
-
-    @rule(study=st.sampled_from(STUDIES), limit=st.integers(0, 3_000_000), told=st.booleans())
-    def change_study(self, study: str, limit: int, told: bool) -> None:
-        self.ledger.limits.studies[study] = limit
-        allowances = self.accounts.set_study_limit(study, limit, self.now)
-        self.ledger.write(self.accounts.take_changes())
-        committed = self.accounts.studies[study].committed if allowances else 0
-        # What was allowed before cannot be taken back at once; nothing is added to it.
-        self.most[study] = max(limit, committed, self.truth(study))
-        for allowance in allowances if told else []:
-            self.hand_over(allowance)
-
-    @precondition(lambda self: any(not s.alive for s in self.sessions))
-    @rule(pick=picks)
-    def close(self, pick: int) -> None:
-        done = [s for s in self.sessions if not s.alive]
-        session = done[pick % len(done)]
-        if any(r.session_id == session.id and r.final for r in self.network):
-            return
-        self.find(session.id)
-        self.accounts.close(session.id, self.now)
-        self.ledger.write(self.accounts.take_changes())
-
-    def truth(self, study: str | None = None) -> int:
-        return sum(s.total for s in self.sessions if study in (None, s.study))
-
-    @invariant()
-    def no_study_and_not_the_fleet_spends_or_may_spend_more_than_its_limit(self) -> None:
-        if not hasattr(self, "accounts"):
-            return
-        assert self.truth() <= self.accounts.fleet.committed or not self.sessions
-        assert self.accounts.fleet.committed <= self.most["fleet"]
-        for study in STUDIES:
-            sums = self.accounts.studies.get(study, Sums())
-            assert self.truth(study) <= sums.committed <= self.most[study]
-
-    @invariant()
-    def sums_are_the_sums_of_their_parts(self) -> None:
-        if not hasattr(self, "accounts"):
-            return
-        fleet, studies = self.accounts.fleet, self.accounts.studies.values()
-        for name in ("spent", "committed", "estimate", "sessions", "open_sessions"):
-            assert getattr(fleet, name) == sum(getattr(s, name) for s in studies)
-        stored = self.ledger.changes.values()
-        assert fleet.spent == sum(c.spent for c in stored)
-        assert fleet.committed == sum(c.committed for c in stored)
-        for sums in (fleet, *studies):
-            assert sum(sums.minutes.values()) == sums.spent
-        providers = self.accounts.provider_minutes.values()
-        assert sum(sum(m.values()) for m in providers) == fleet.spent
-
-    def teardown(self) -> None:
-        """Once everything has arrived, the ledger says exactly what was spent."""
-        if not hasattr(self, "accounts"):
-            return
-        for session in self.sessions:
-            if session.alive:
-                session.alive = False
-                self.network.append(self.report_of(session, final=True))
-        for last in reversed(self.network):
-            self.find(last.session_id)
-            self.accounts.apply(last, self.now)
-            self.ledger.write(self.accounts.take_changes())
-        recovered = self.ledger.recover()
-        assert recovered.fleet.spent == self.truth()
-        for study in STUDIES:
-            assert recovered.studies.get(study, Sums()).spent == self.truth(study)
-
-
-TestFleet = Fleet.TestCase
-TestFleet.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+    assert book.fleet.figures.sessions == 1

@@ -6,7 +6,7 @@ import pickle
 from decimal import Decimal
 
 from fleet.budget.client import budget_config
-from fleet.budget.costs import MinuteCost, as_minutes, minute_of, usd_string
+from fleet.budget.costs import Bucket, MinuteCost, as_minutes, minute_of, usd_string
 from fleet.budget.ledger import BudgetFenced
 from fleet.settings import load_settings
 
@@ -46,9 +46,11 @@ def test_money_is_shown_to_the_micro_dollar() -> None:
 
 def test_minutes_are_in_order_and_without_empty_ones() -> None:
     assert minute_of(119.999) == 60
-    assert as_minutes({120: 5, 60: -1, 0: 0}) == (
-        MinuteCost(minute_epoch=60, micro_usd=-1),
-        MinuteCost(minute_epoch=120, micro_usd=5),
+    buckets = {Bucket(120, "p"): 5, Bucket(60, "q"): -1, Bucket(60, "p"): 2, Bucket(0, "p"): 0}
+    assert as_minutes(buckets) == (
+        MinuteCost(minute_epoch=60, provider="p", micro_usd=2),
+        MinuteCost(minute_epoch=60, provider="q", micro_usd=-1),
+        MinuteCost(minute_epoch=120, provider="p", micro_usd=5),
     )
 
 

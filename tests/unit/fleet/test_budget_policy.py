@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_actor.messages import Verdict
-from fleet.budget.policy import Grant, GrantPolicy, Standing, decide, reserve_of
+from fleet.budget.policy import Grant, GrantPolicy, Standing, decide, reserve_of, worst_minute
 
 POLICY = GrantPolicy()
 MID = Standing(
@@ -26,10 +28,10 @@ MID = Standing(
 def test_in_mid_session_it_covers_a_minute_at_the_worst_burn() -> None:
     verdict, grant = decide(POLICY, MID, None, now=0.0)
     assert verdict is Verdict.GO_ON
-    assert grant.up_to - MID.spent >= 6 * MID.goodbye
+    assert grant.up_to - MID.spent >= 2 * worst_minute(POLICY, MID) > 12 * MID.goodbye
     assert grant.expires_at == POLICY.lease_s >= 60
-    busy = replace(MID, busiest_minute=800_000)
-    assert decide(POLICY, busy, None, now=0.0)[1].up_to - MID.spent >= 2 * 800_000
+    busy = replace(MID, busiest_minute=1_800_000)
+    assert decide(POLICY, busy, None, now=0.0)[1].up_to - MID.spent >= 2 * 1_800_000
 
 
 def test_a_response_under_way_comes_on_top() -> None:
@@ -44,6 +46,14 @@ def test_it_is_renewed_from_half_of_the_amount_on() -> None:
     assert decide(POLICY, just_before, grant, now=1.0)[1] is grant
     after = replace(MID, spent=MID.spent + grant.size // 2 + 1)
     assert decide(POLICY, after, grant, now=1.0)[1].up_to > grant.up_to
+
+
+def test_it_is_renewed_as_soon_as_a_minute_may_cost_more_than_is_left() -> None:
+    _, grant = decide(POLICY, MID, None, now=0.0)
+    listened = replace(MID, spent=MID.spent + grant.size // 4, goodbye=3 * MID.goodbye)
+    assert grant.up_to - listened.spent < worst_minute(POLICY, listened)
+    renewed = decide(POLICY, listened, grant, now=1.0)[1]
+    assert renewed.up_to - listened.spent >= worst_minute(POLICY, listened)
 
 
 def test_it_is_renewed_from_half_of_the_time_on() -> None:
@@ -115,3 +125,81 @@ def test_no_allowance_goes_beyond_the_cap(
         if verdict is not Verdict.END:
             assert given.up_to <= standing.cap - reserve_of(POLICY, standing)
             assert spent + estimate < standing.cap - reserve_of(POLICY, standing)
+
+
+# A whole session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talk:
+    """A conversation at its dearest: both speak all the time, nothing is ever cached, a response
+    is created every ten seconds with all that was said before as its input.
+    """
+
+    input_micro_per_token: Fraction
+    output_micro_per_token: Fraction
+    user_tokens_per_s: int
+    agent_tokens_per_s: int
+    instructions_micro: int
+    window_tokens: int
+
+    def input_at(self, at_s: float) -> int:
+        said = int(at_s * (self.user_tokens_per_s + self.agent_tokens_per_s))
+        tokens = min(said, self.window_tokens)
+        return self.instructions_micro + ceil(tokens * self.input_micro_per_token)
+
+    def response_at(self, at_s: float) -> int:
+        spoken = 10 * self.agent_tokens_per_s
+        return self.input_at(at_s) + ceil(spoken * self.output_micro_per_token)
+
+    def spent_by(self, at_s: float) -> int:
+        return sum(self.response_at(10.0 * n) for n in range(1, int(at_s // 10) + 1))
+
+
+TALKS = {
+    "gpt-4o-realtime": Talk(
+        input_micro_per_token=Fraction(40),
+        output_micro_per_token=Fraction(80),
+        user_tokens_per_s=10,
+        agent_tokens_per_s=20,
+        instructions_micro=30_000,
+        window_tokens=128_000,
+    ),
+    "gemini-live": Talk(
+        input_micro_per_token=Fraction(3),
+        output_micro_per_token=Fraction(12),
+        user_tokens_per_s=32,
+        agent_tokens_per_s=25,
+        instructions_micro=4_000,
+        window_tokens=128_000,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TALKS)
+@pytest.mark.parametrize("limit", [1_000_000, 4_000_000, 10_000_000, 100_000_000])
+def test_a_lease_in_mid_session_lasts_a_minute_whatever_is_said(name: str, limit: int) -> None:
+    talk, grant, seen = TALKS[name], None, 0
+    minutes: dict[int, int] = {}
+    for at_s in range(3600):
+        spent = talk.spent_by(at_s)
+        minutes[at_s // 60] = minutes.get(at_s // 60, 0) + spent - talk.spent_by(at_s - 1)
+        standing = Standing(
+            cap=limit,
+            limit=limit,
+            spent=spent,
+            estimate=0,
+            at_risk=0,
+            goodbye=talk.response_at(at_s),
+            busiest_minute=max(minutes.values()),
+        )
+        verdict, grant = decide(POLICY, standing, grant, now=float(at_s))
+        if verdict is Verdict.END:
+            break
+        room = limit - reserve_of(POLICY, standing) - spent
+        if room >= 2 * worst_minute(POLICY, standing):
+            seen += 1
+            # It is cut off now: what it holds pays for all that a minute can bring.
+            assert talk.spent_by(at_s + 60) <= grant.up_to
+            assert grant.expires_at >= at_s + 60
+    assert seen or limit < 4_000_000

@@ -317,6 +317,13 @@ class TestEnd:
         # The closed account has the last word about money: 2 from the result, 42 by the ledger.
         assert record.spent_micro_usd == 42
 
+    async def test_the_account_is_closed_with_the_last_reports(self, world):
+        actor = await world.live()
+        result = result_of(A)
+        actor.end.set_result(result)
+        await world.over()
+        assert world.budget.last_reports == [result.usage]
+
     @pytest.mark.parametrize("broken", ["records", "budget", "rooms"])
     async def test_every_step_is_tried_though_one_fails(self, world, broken):
         actor = await world.live()

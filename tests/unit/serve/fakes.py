@@ -9,6 +9,7 @@ from agent_actor.contract import EndReason, Provider, SessionId, SessionState
 from agent_actor.journal import EventKind, JournalEvent, LiveState
 from agent_actor.messages import Allowance, TokenCounts, Verdict
 from fleet.budget.costs import BudgetTotals, MinuteCost, SessionCost, StudyCost
+from fleet.budget.export import CostRow
 from fleet.errors import (
     CursorInvalid,
     IdempotencyConflict,
@@ -254,7 +255,24 @@ class FakeMoney:
     """As they were set."""
     told: int = 1
     studies: dict[str, StudyCost] = field(default_factory=dict)
+    rows: list[tuple[CostRow, ...]] = field(default_factory=list)
+    """Pages of any study."""
+    rows_end: Exception | None = None
+    """Raised after the pages."""
     error: Exception | None = None
+
+    async def study_rows(self, study_id: str) -> AsyncIterator[tuple[CostRow, ...]]:
+        if self.error is not None:
+            raise self.error
+        for page in self.rows:
+            yield page
+        if self.rows_end is not None:
+            raise self.rows_end
+
+    async def session_rows(self, session_id: str) -> tuple[CostRow, ...]:
+        if self.error is not None:
+            raise self.error
+        return tuple(r for page in self.rows for r in page if r.session_id == session_id)
 
     async def cost(self, session_id: str) -> SessionCost | None:
         if self.error is not None:
@@ -369,7 +387,11 @@ def cost(**changes: object) -> SessionCost:
         tokens=TokenCounts(input_audio=5_120, output_audio=2_210),
         responses=9,
         unpriced_responses=1,
-        minutes=(MinuteCost(minute_epoch=int(NOW) // 60 * 60, micro_usd=431_200),),
+        minutes=(
+            MinuteCost(
+                minute_epoch=int(NOW) // 60 * 60, provider="openai_realtime", micro_usd=431_200
+            ),
+        ),
         closed=False,
     )
     return replace(base, **changes)  # type: ignore[arg-type]

@@ -3,7 +3,8 @@ from __future__ import annotations
 import httpx
 
 from agent_actor.contract import SessionState, json_schema
-from fleet.budget.costs import MinuteCost, StudyCost
+from agent_actor.messages import TokenCounts
+from fleet.budget.costs import MinuteCost, ProviderCost, StudyCost
 from fleet.errors import BudgetUnavailable
 from tests.unit.serve.fakes import FakeFleet, record
 
@@ -39,12 +40,34 @@ async def test_a_studys_cost(api: httpx.AsyncClient, fleet: FakeFleet) -> None:
         estimate_micro_usd=0,
         limit_micro_usd=9_000_000,
         sessions=2,
-        minutes=(MinuteCost(minute_epoch=1_795_426_200, micro_usd=2_000_001),),
+        tokens=TokenCounts(output_audio=7),
+        responses=9,
+        unpriced_responses=1,
+        by_provider=(
+            ProviderCost(provider="gemini_live", spent_micro_usd=1, sessions=1),
+            ProviderCost(provider="openai_realtime", spent_micro_usd=2_000_000, sessions=2),
+        ),
+        minutes=(
+            MinuteCost(minute_epoch=1_795_426_200, provider="gemini_live", micro_usd=1),
+            MinuteCost(minute_epoch=1_795_426_200, provider="openai_realtime", micro_usd=2_000_000),
+        ),
     )
     said = (await api.get("/v1/studies/study-7/cost")).json()
     assert said["study_id"] == "study-7"
     assert (said["spent_usd"], said["limit_usd"]) == ("2.000001", "9.000000")
-    assert said["minutes"][0]["minute"] == "2026-11-23T09:30:00.000Z"
+    assert (said["committed_usd"], said["open_sessions"]) == ("2.000001", 0)
+    assert [(p["provider"], p["spent_usd"], p["sessions"]) for p in said["providers"]] == [
+        ("gemini_live", "0.000001", 1),
+        ("openai_realtime", "2.000000", 2),
+    ]
+    assert (said["tokens"]["output_audio"], said["responses"]) == (7, 9)
+    assert said["unpriced_responses"] == 1
+    assert said["minutes"][0] == {
+        "minute": "2026-11-23T09:30:00.000Z",
+        "provider": "gemini_live",
+        "micro_usd": 1,
+        "usd": "0.000001",
+    }
     unknown = await api.get("/v1/studies/other/cost")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "study_not_found")
 

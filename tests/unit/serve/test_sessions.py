@@ -354,7 +354,12 @@ async def test_cost_is_the_accounts(api: httpx.AsyncClient, fleet: FakeFleet) ->
     assert said["unpriced_responses"] == 1
     assert said["verdict"] == "go_on"
     assert said["minutes"] == [
-        {"minute": "2026-11-23T09:30:00.000Z", "micro_usd": 431_200, "usd": "0.431200"}
+        {
+            "minute": "2026-11-23T09:30:00.000Z",
+            "provider": "openai_realtime",
+            "micro_usd": 431_200,
+            "usd": "0.431200",
+        }
     ]
 
 
