@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent_actor.contract import SessionId
@@ -137,11 +137,11 @@ class Account:
             "opened_at": self.opened_at,
             "closed_at": self.closed_at,
             "verdict": self.verdict.value,
-            "grant": asdict(self.grant) if self.grant else None,
-            "earlier": [asdict(g) for g in self.earlier],
+            "grant": self.grant.__dict__ if self.grant else None,
+            "earlier": [g.__dict__ for g in self.earlier],
             "reports": [_report_to_dict(r) for r in self.reports.values()],
         }
-        return json.dumps(state, separators=(",", ":"))
+        return _encode(state)
 
     @classmethod
     def from_json(cls, text: str, minutes: Mapping[int, int]) -> Account:
@@ -158,6 +158,10 @@ class Account:
                 "minutes": dict(minutes),
             }
         )
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+"""Made once: it runs for every report."""
 
 
 def _most(report: UsageReport) -> int:
