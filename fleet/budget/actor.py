@@ -16,6 +16,7 @@ from agent_actor.redis_client import open_redis
 from fleet.budget.book import Book, BookConfig
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.budget.ledger import Ledger
+from fleet.collector import Collector
 from fleet.logs import configure_logs
 
 
@@ -103,4 +104,6 @@ class BudgetActor:
         except BaseException:
             await book.aclose()
             raise
+        # A collection of all accounts would keep everyone waiting, again and again.
+        Collector().install()
         return book
