@@ -47,6 +47,18 @@ def exactly(name: str, figure: float | None, wanted: float, unit: str, detail: s
     return _bar(name, figure, unit, "=", wanted, figure == wanted, detail)
 
 
+def only_shown(name: str, figure: float | None, unit: str, detail: str = "") -> Bar:
+    """A figure without a bar."""
+    return Bar(
+        name=name,
+        figure=figure,
+        unit=unit,
+        bar="-",
+        judgement=Judgement.NOT_JUDGED,
+        detail=detail,
+    )
+
+
 def with_unit(figure: float | None, unit: str) -> str:
     """As it is shown: whole numbers exactly, others to three digits."""
     if figure is None:

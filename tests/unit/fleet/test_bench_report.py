@@ -19,6 +19,7 @@ from fleet.bench.report import (
     at_least,
     at_most,
     exactly,
+    only_shown,
     together,
     with_unit,
 )
@@ -77,6 +78,12 @@ def test_what_is_not_judged_does_not_count() -> None:
     assert not result(short).missed
     missed = at_most("p99", 80, 50, "ms")
     assert result(short, missed).missed == (missed,)
+
+
+def test_a_figure_may_be_shown_without_a_bar() -> None:
+    bar = only_shown("CPU", 12.5, "ms", "all processes")
+    assert (bar.bar, bar.judgement) == ("-", Judgement.NOT_JUDGED)
+    assert not result(bar).missed
 
 
 def test_a_result_survives_its_file() -> None:
