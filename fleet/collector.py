@@ -2,9 +2,10 @@
 
 CPython's full collections walk everything that is alive, and nothing else runs meanwhile: 55 ms
 for what the imports of an actor leave behind, 216 ms with 20,000 accounts beside it, every few
-seconds at 500 reports/s. Here what has survived a full collection is set aside (frozen), so that
-the next one walks only what came after. Whatever is let go is freed at once as ever, set aside or
-not; only a cycle that dies after it was set aside waits for the next collection of everything.
+seconds at 500 reports/s. Here what has survived a collection of more than the youngest is set
+aside (frozen), so that a full one walks only what came after. Whatever is let go is freed at once
+as ever, set aside or not; only a cycle that dies after it was set aside waits for the next
+collection of everything.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ class Collector:
         gc.unfreeze()
 
     def _on_collection(self, phase: str, info: dict[str, int]) -> None:
-        if info["generation"] < 2:
+        if info["generation"] == 0:
             return
         if phase == "stop":
             gc.freeze()
-        elif self._now() - self._walked_at >= self._every_s:
+        elif info["generation"] == 2 and self._now() - self._walked_at >= self._every_s:
             self._walked_at = self._now()
             gc.unfreeze()
