@@ -3,8 +3,9 @@
 Everything is real: Ray, the budget actor, a Redis that syncs every write, and reports as sessions
 make them. Every answer counted came after its report was in the ledger. At each size (accounts
 open at once) the same is measured, the sizes taking turns, so that whatever else the machine does
-falls on all of them. At the end Redis is killed, and what it then still has is compared with what
-was acknowledged.
+falls on all of them; so does an actor that only answers, which shows what Ray and the machine take
+by themselves. At the end Redis is killed, and what it then still has is compared with what was
+acknowledged.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import gc
 import statistics
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -27,12 +29,13 @@ from fleet import ray_calls
 from fleet.bench.command import BenchOptions, bench_main
 from fleet.bench.load import Counted, by_the_clock, in_batches, percentile, pooled
 from fleet.bench.progress import Progress
-from fleet.bench.report import Bar, Measured, at_least, at_most, exactly
+from fleet.bench.report import Bar, Measured, at_least, at_most, exactly, only_shown
 from fleet.bench.reporters import Account, Reporter, accounts, reporters
 from fleet.budget.client import get_or_create_budget_actor
 from fleet.local.ray_cluster import RaySettings, local_ray
 from fleet.local.redis import Fsync, RedisServer
 from fleet.local.run_dir import run_dir
+from fleet.ray_calls import ActorOptions
 from fleet.settings import FleetSettings, load_settings
 
 LIMIT_MICRO_USD = 10_000_000
@@ -89,6 +92,15 @@ class Size:
         return cast("list[Allowance]", answer)
 
 
+class OnlyAnswers:
+    """A Ray actor that is called as the budget actor is, and does nothing."""
+
+    async def report(self, report: UsageReport) -> Allowance:
+        return Allowance(
+            session_id=report.session_id, up_to_micro_usd=0, limit_micro_usd=0, expires_at=0.0
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kept:
     """What the ledger has after Redis was killed, against what was acknowledged."""
@@ -107,16 +119,17 @@ async def measure(options: BenchOptions, progress: Progress) -> Measured:
         progress.tell("starting Ray ...")
         stack.enter_context(local_ray(run, RaySettings(num_cpus=64)))
         sizes = [await _opened(n, server.url, options.seed, progress) for n in plan.sizes]
+        nothing = _nothing(options.seed)
         stack.enter_context(_quiet_generator())
-        await _take_turns(plan, sizes, options.seed, progress)
+        await _take_turns(plan, sizes, nothing, options.seed, progress)
         progress.tell("killing Redis, reading what it kept ...")
         await server.kill()
         await server.start()
         kept = {size.accounts: await _kept(size, server.url) for size in sizes}
     return Measured(
-        bars=tuple(_bars(sizes, kept, smoke=options.smoke)),
+        bars=tuple(_bars(sizes, nothing, kept, smoke=options.smoke)),
         seeds=(options.seed,),
-        data=_data(sizes, plan),
+        data=_data([*sizes, nothing], plan),
     )
 
 
@@ -147,11 +160,22 @@ async def _opened(count: int, redis_url: str, seed: int, progress: Progress) -> 
     )
 
 
-async def _take_turns(plan: Plan, sizes: Sequence[Size], seed: int, progress: Progress) -> None:
+def _nothing(seed: int) -> Size:
+    actor = ray_calls.create(
+        OnlyAnswers, ActorOptions(name="only-answers", namespace="bench", max_concurrency=10_000)
+    )
+    return Size(accounts=0, budget=actor, namespace="", sessions=reporters(accounts(200), seed))
+
+
+async def _take_turns(
+    plan: Plan, sizes: Sequence[Size], nothing: Size, seed: int, progress: Progress
+) -> None:
     rng = Random(seed)
-    for size in sizes:  # a first, uncounted round: connections, code paths
+    # A first, uncounted round: processes, connections, code paths.
+    await nothing.ask(nothing.sessions[0].report(time.time()))
+    for size in sizes:
         await in_batches(size.sessions, size.ask_many, nodes=NODES, batch=BATCH, duration_s=0.5)
-    with progress.steps("measuring", 2 * plan.rounds * len(sizes)) as advance:
+    with progress.steps("measuring", plan.rounds * (2 * len(sizes) + 1)) as advance:
         for _ in range(plan.rounds):
             for size in sizes:
                 size.batches.append(
@@ -164,7 +188,7 @@ async def _take_turns(plan: Plan, sizes: Sequence[Size], seed: int, progress: Pr
                     )
                 )
                 advance(1)
-            for size in sizes:
+            for size in (*sizes, nothing):
                 size.singles.append(
                     await by_the_clock(
                         size.sessions,
@@ -228,7 +252,9 @@ def _quiet_generator() -> Iterator[None]:
 # Judging
 
 
-def _bars(sizes: Sequence[Size], kept: dict[int, Kept], *, smoke: bool) -> Iterator[Bar]:
+def _bars(
+    sizes: Sequence[Size], nothing: Size, kept: dict[int, Kept], *, smoke: bool
+) -> Iterator[Bar]:
     rates = [statistics.median(each.rate for each in size.batches) for size in sizes]
     for size, rate in zip(sizes, rates, strict=True):
         least = min(each.rate for each in size.batches)
@@ -248,9 +274,16 @@ def _bars(sizes: Sequence[Size], kept: dict[int, Kept], *, smoke: bool) -> Itera
             MOST_P99_MS_SMOKE if smoke else MOST_P99_MS,
             "ms",
             f"{len(all_rounds.took_ms):,} reports; p50 {_ms(all_rounds.p(0.5))}, max "
-            f"{_ms(max(all_rounds.took_ms, default=None))}; the generator itself was late by "
+            f"{_ms(all_rounds.p(1.0))}; the generator itself was late by "
             f"p99 {_ms(percentile(all_rounds.late_ms, 0.99))}",
         )
+    by_itself = pooled(nothing.singles)
+    yield only_shown(
+        f"single at {SINGLES_A_SECOND}/s, an actor that only answers, p99",
+        by_itself.p(0.99),
+        "ms",
+        f"what Ray and the machine take; p50 {_ms(by_itself.p(0.5))}, max {_ms(by_itself.p(1.0))}",
+    )
     for bar in (_ratio("in batches", rates), _ratio("single, p99", _median_p99s(sizes))):
         yield bar.not_judged("short form") if smoke else bar
     failed = sum(each.failed for size in sizes for each in (*size.batches, *size.singles))
