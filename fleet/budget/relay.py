@@ -17,6 +17,7 @@ import structlog
 from agent_actor.messages import Allowance, UsageReport
 from fleet import ray_calls
 from fleet.budget.gatherer import Gatherer
+from fleet.errors import ActorMissing
 from fleet.logs import configure_logs
 from fleet.ray_calls import ActorOptions, RemoteActor
 
@@ -49,6 +50,15 @@ def get_or_create_relay(budget: str, namespace: str) -> Any:
         node_id=node_id,
     )
     return ray_calls.get_or_create(BudgetRelay, options, budget, namespace)
+
+
+def find_or_start_relay(budget: str, namespace: str) -> Any | None:
+    """This node's. None: there was none, it is being started; that takes seconds."""
+    try:
+        return ray_calls.find(relay_name(ray_calls.node_id()), namespace)
+    except ActorMissing:
+        get_or_create_relay(budget, namespace)
+        return None
 
 
 class BudgetRelay:

@@ -11,8 +11,8 @@ import structlog
 
 from agent_actor.messages import Allowance, UsageReport
 from fleet import ray_calls
-from fleet.budget.relay import get_or_create_relay
-from fleet.errors import ActorLost, BudgetUnavailable
+from fleet.budget.relay import find_or_start_relay
+from fleet.errors import ActorLost, BudgetUnavailable, ControlPlaneUnavailable
 from fleet.ray_calls import RemoteActor
 
 RELAY_DEADLINE_S = 0.75
@@ -77,7 +77,9 @@ class RelayedBudget:
     async def _by_relay(self, report: UsageReport) -> Allowance:
         if self._relay is None:
             # On a thread of its own: a session's audio is on this loop.
-            self._relay = await asyncio.to_thread(get_or_create_relay, *self._address)
+            self._relay = await asyncio.to_thread(find_or_start_relay, *self._address)
+        if self._relay is None:
+            raise ControlPlaneUnavailable("budget relay", "being started")
         ref = self._relay.report.remote(report)
         try:
             answer = await ray_calls.answer(ref, part="budget relay", deadline_s=RELAY_DEADLINE_S)
