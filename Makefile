@@ -4,9 +4,9 @@ BIN := .venv/bin
 CODE := agent_actor autoscaler fleet loadtest serve tests
 
 # The short forms of the benchmarks, each an executable module: python -m NAME --smoke
-SMOKE_BENCHMARKS :=
+SMOKE_BENCHMARKS := fleet.bench.reports
 
-.PHONY: help setup demo test unit integration check format smoke-bench lock upgrade clean
+.PHONY: help setup demo test unit integration check format bench-reports bench-relay smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -40,6 +40,12 @@ check: setup ## Lint, format, types, import rules, unit tests: the same as CI
 format: setup ## Apply the formatter and the safe fixes
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
+
+bench-reports: setup ## How many usage reports the budget actor takes, and how fast
+	@exec $(BIN)/python -m fleet.bench.reports
+
+bench-relay: setup ## Whether gathering reports on each node pays
+	@exec $(BIN)/python -m fleet.bench.relay
 
 smoke-bench: setup ## The benchmarks in their short forms
 	@$(if $(SMOKE_BENCHMARKS),,echo "smoke-bench: no benchmark is listed yet (SMOKE_BENCHMARKS in the Makefile)")

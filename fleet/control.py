@@ -9,7 +9,7 @@ order of stopping:
    are ended, accounts closed, rooms deleted, permits freed;
 4. the roster ends the warm actors;
 5. supervisor, roster and budget actor are killed, the budget actor last: it has written
-   everything before it answered;
+   everything before it answered; and the relays to it;
 6. whatever session actor is left is killed, and no name of ours is taken any more.
 
 Both ways may be gone twice.
@@ -28,6 +28,7 @@ import structlog
 
 from fleet import ray_calls
 from fleet.budget.client import get_or_create_budget_actor
+from fleet.budget.relay import RELAY_PREFIX
 from fleet.clients import BUDGET, RayBudgetClient, RayRosterClient, RaySupervisorClient
 from fleet.crew import ACTOR_PREFIX, ActorSpec
 from fleet.dispatcher import Dispatcher, DispatchLimits, DispatchParts
@@ -140,8 +141,9 @@ async def stop_control_plane(
     await _try("roster", roster.call, "shutdown", deadline_s=SHUTDOWN_DEADLINE_S)
     for name in (SUPERVISOR, ROSTER, BUDGET):
         ray_calls.kill_named(name, namespace)
-    for name in ray_calls.names(namespace, ACTOR_PREFIX):
-        ray_calls.kill_named(name, namespace)
+    for prefix in (RELAY_PREFIX, ACTOR_PREFIX):
+        for name in ray_calls.names(namespace, prefix):
+            ray_calls.kill_named(name, namespace)
     await _until_gone(namespace)
     log.info("control_plane_stopped", namespace=namespace)
 
@@ -254,4 +256,5 @@ async def _until_gone(namespace: str) -> None:
 def _ours(namespace: str) -> list[str]:
     control = {ROSTER, SUPERVISOR, BUDGET}
     names = ray_calls.names(namespace)
-    return [name for name in names if name in control or name.startswith(ACTOR_PREFIX)]
+    many = (ACTOR_PREFIX, RELAY_PREFIX)
+    return [name for name in names if name in control or name.startswith(many)]

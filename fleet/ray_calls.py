@@ -21,6 +21,7 @@ from ray.exceptions import (
     RayError,
     RayTaskError,
 )
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fleet.errors import ActorLost, ActorMissing, ControlPlaneUnavailable, NoAnswer
 
@@ -40,6 +41,8 @@ class ActorOptions:
     max_concurrency: int = 1000
     resources: dict[str, float] = field(default_factory=dict)
     runtime_env: dict[str, Any] = field(default_factory=dict)
+    node_id: str | None = None
+    """On this node and no other; None: wherever there is room."""
 
     def as_kwargs(self) -> dict[str, Any]:
         return {
@@ -52,7 +55,12 @@ class ActorOptions:
             "max_concurrency": self.max_concurrency,
             "resources": self.resources,
             **({"runtime_env": self.runtime_env} if self.runtime_env else {}),
+            **({"scheduling_strategy": _only_on(self.node_id)} if self.node_id else {}),
         }
+
+
+def _only_on(node_id: str) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node_id, soft=False)
 
 
 def is_connected() -> bool:

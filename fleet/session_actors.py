@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from agent_actor.contract import ActorId, SessionId
 from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResult, StopOrder
 from fleet import ray_calls
+from fleet.budget.relayed import RelayedBudget
 from fleet.crew import actor_name
 from fleet.ray_calls import RemoteActor
 
@@ -47,15 +48,18 @@ class SessionActors(Protocol):
 
 
 class RaySessionActors:
-    """``budget`` is the budget actor, whose handle goes to each session."""
+    """``budget`` is the budget actor, whose handle goes to each session; with ``relayed``, the
+    way to it over the relay of the session's node does.
+    """
 
-    def __init__(self, namespace: str, budget: RemoteActor) -> None:
+    def __init__(self, namespace: str, budget: RemoteActor, *, relayed: bool = False) -> None:
         self._namespace = namespace
         self._budget = budget
+        self._relayed = RelayedBudget(budget.name, namespace) if relayed else None
         self._handles: dict[ActorId, Any] = {}
 
     async def run(self, actor_id: ActorId, assignment: Assignment) -> SessionResult:
-        ref = self._handle(actor_id).run.remote(assignment, self._budget.handle())
+        ref = self._handle(actor_id).run.remote(assignment, self._relayed or self._budget.handle())
         result: SessionResult = await ray_calls.answer(ref, part=actor_name(actor_id))
         return result
 

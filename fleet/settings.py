@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from decimal import ROUND_DOWN, Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -30,6 +31,13 @@ Usd = Annotated[Decimal, Field(gt=0, le=100_000_000, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[Decimal, Field(gt=0, le=1, decimal_places=6, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class BudgetRelays(StrEnum):
+    """Whether sessions report to the budget actor themselves or by a relay on their node."""
+
+    OFF = "off"
+    PER_NODE = "per_node"
 
 
 class FleetSettings(BaseSettings):
@@ -125,6 +133,8 @@ class FleetSettings(BaseSettings):
     )
     allowance_lease_s: Seconds = 120.0
     """A session that hears nothing from the budget actor for so long ends itself."""
+    budget_relay: BudgetRelays = BudgetRelays.OFF
+    """A relay saves the budget actor calls and costs the fleet more in all: for many sessions."""
     rates_path: Path | None = None
     """A table of rates in place of the bundled one."""
     model_aliases: dict[str, str] = {}

@@ -23,7 +23,7 @@ from fleet.registry import Registry
 from fleet.roster_actor import SUPERVISOR
 from fleet.session_actors import RaySessionActors
 from fleet.session_run import RunLimits, RunParts
-from fleet.settings import FleetSettings
+from fleet.settings import BudgetRelays, FleetSettings
 from fleet.supervisor import Supervisor, SupervisorSnapshot, SupervisorTiming
 
 
@@ -114,7 +114,9 @@ class SupervisorActor:
             records=self._registry,
             budget=budget,
             rooms=self._livekit,
-            actors=RaySessionActors(namespace, budget.actor),
+            actors=RaySessionActors(
+                namespace, budget.actor, relayed=settings.budget_relay is BudgetRelays.PER_NODE
+            ),
             journal=self._journal,
             endings=Endings(),
             metrics=self._metrics,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent_actor.contract import SessionId
@@ -231,13 +231,13 @@ class Account:
             "closed_at": self.closed_at,
             "verdict": self.verdict.value,
             "told_to_end_at": self.told_to_end_at,
-            "grant": asdict(self.grant) if self.grant else None,
-            "earlier": [asdict(g) for g in self.earlier],
+            "grant": self.grant.__dict__ if self.grant else None,
+            "earlier": [g.__dict__ for g in self.earlier],
             "mark": self.mark.to_json(),
             "ceilings": list(self.ceilings.items()),
             "reports": [_report_to_dict(r) for r in self.reports.values()],
         }
-        return json.dumps(state, separators=(",", ":"))
+        return _encode(state)
 
     @classmethod
     def from_json(cls, text: str, minutes: Mapping[Bucket, int]) -> Account:
@@ -256,6 +256,10 @@ class Account:
                 "minutes": dict(minutes),
             }
         )
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+"""Made once: it runs for every report."""
 
 
 def _by_provider(

@@ -18,6 +18,7 @@ from fleet.budget.book import Book, BookConfig
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.budget.ledger import Ledger
 from fleet.budget.webhook import Courier, WebhookConfig
+from fleet.collector import Collector
 from fleet.logs import configure_logs
 from fleet.owned_tasks import OwnedTasks
 
@@ -126,4 +127,6 @@ class BudgetActor:
             raise
         if config.webhook is not None:
             self._tasks.start(courier.run())
+        # A collection of all accounts would keep everyone waiting, again and again.
+        Collector().install()
         return book

@@ -25,6 +25,7 @@ from agent_actor.contract import EndReason, Provider, SessionId, SessionState, p
 from agent_actor.messages import StopMode
 from fleet import ray_calls
 from fleet.budget.costs import SessionCost
+from fleet.budget.relay import RELAY_PREFIX
 from fleet.clients import BUDGET
 from fleet.control import (
     control_plane,
@@ -568,6 +569,19 @@ class TestOwnPlane:
             assert (await fleet.registry.counts())[SessionState.JOINED] == 1
             await drain_control_plane(settings, on=False)
             await fleet.dispatch()
+
+    async def test_sessions_report_by_their_nodes_relay_where_it_is_wanted(
+        self, ray_cluster: RayCluster, shared_redis: str, livekit_server: LiveKitAccess
+    ) -> None:
+        settings = settings_for(
+            shared_redis, livekit_server, warm_actors=1, budget_relay="per_node"
+        )
+        async with own_fleet(settings) as fleet:
+            given = await fleet.dispatch()
+            record = await fleet.end(given.record.session_id)
+            assert record.spent_micro_usd == 1_234_568
+            assert len(ray_calls.names(settings.ray_namespace, RELAY_PREFIX)) == 1
+        assert ray_calls.names(settings.ray_namespace) == []
 
     async def test_stopping_leaves_nothing_and_may_be_repeated(
         self, ray_cluster: RayCluster, shared_redis: str, livekit_server: LiveKitAccess
