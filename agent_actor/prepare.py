@@ -95,9 +95,8 @@ def _read_server_events() -> None:
         "usage": {},
     }
     item = {"type": "message", "role": "assistant", "object": "realtime.item", "content": []}
-    session = {"type": "realtime", "model": "gpt-realtime", "tools": []}
+    session = openai_events.RealtimeSessionCreateRequest.construct(model="gpt-realtime", tools=[])
     openai_events.SessionUpdateEvent.construct(session=session)
-    openai_events.RealtimeSessionCreateRequest.construct(**session)
     openai_events.ResponseCreatedEvent.construct(response=response)
     openai_events.ResponseDoneEvent.construct(response=response)
     openai_events.ConversationItemAdded.construct(item=item, previous_item_id="i")

@@ -23,15 +23,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-FORKED_WITHIN_S = 40
+FORKED_WITHIN_S = 40.0
 """The first worker of a node waits until its server has imported everything."""
 LOCKED_WITHIN_S = 10.0
 BACKLOG = 512
 FAILED_FOR_S = 60.0
 """After a server that could not be brought up, workers start plainly at once for so long."""
 _POLL_S = 0.01
-_WAITING = 3
+_WAITING = _LISTENER = 3
 _PRELOAD = "--preload="
+_SERVER = """import sys
+sys.path[0] = sys.argv[1]
+from agent_actor.forkserver.server import main
+main()"""
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -56,9 +60,14 @@ def forked(place: Place, preload: str, request: protocol.Request) -> socket:
     # A second time, because the first server may have been about to end, or was killed.
     for _ in range(2):
         connection = connect(place) or _connect_to_new(place, preload)
-        if _asked(connection, request):
+        given = False
+        try:
+            given = _asked(connection, request)
+        finally:
+            if not given:
+                connection.close()
+        if given:
             return connection
-        connection.close()
     raise Unavailable("the fork server ended without forking")
 
 
@@ -89,7 +98,8 @@ def wait(connection: socket) -> NoReturn:
 
     Waits as a shell: that takes a tenth of this interpreter's memory, for each live session.
     """
-    os.dup2(connection.fileno(), _WAITING, inheritable=True)
+    os.dup2(connection.fileno(), _WAITING)
+    os.set_inheritable(_WAITING, True)  # which dup2 leaves as it was if it is the same one
     script = f'IFS= read -r code <&{_WAITING}; exit "${{code:-1}}"'
     os.execv("/bin/sh", ["sh", "-c", script, "session-actor-launcher"])
 
@@ -101,9 +111,11 @@ def tell(why: str) -> None:
     os.write(2, line.encode(errors="replace"))
 
 
-def _asked(connection: socket, request: protocol.Request) -> bool:
+def _asked(
+    connection: socket, request: protocol.Request, within_s: float = FORKED_WITHIN_S
+) -> bool:
     """Whether a worker was forked. False: for sure not, and it never will be."""
-    connection.settimeout(FORKED_WITHIN_S)
+    connection.settimeout(within_s)
     handles = b"".join(each.to_bytes(4, sys.byteorder) for each in (0, 1, 2))
     message = protocol.encode(protocol.FORK, request)
     try:
@@ -112,7 +124,7 @@ def _asked(connection: socket, request: protocol.Request) -> bool:
         answer = connection.recv(len(protocol.FORKED))
     except TimeoutError:
         # Closing the connection ends whatever may yet be forked for it.
-        raise Unavailable(f"no fork server within {FORKED_WITHIN_S} s") from None
+        raise Unavailable(f"no fork server within {within_s:g} s") from None
     except ConnectionError:
         return False
     connection.settimeout(None)
@@ -161,10 +173,8 @@ def _lock(handle: int) -> None:
 
 
 def _listen(place: Place) -> socket:
-    try:
+    if os.path.lexists(_path(place)):
         os.unlink(_path(place))  # of a server that was killed
-    except FileNotFoundError:
-        pass
     listener = socket(AF_UNIX, SOCK_STREAM)
     with_folder(place.folder, place.name, listener.bind)
     listener.listen(BACKLOG)
@@ -192,15 +202,13 @@ def _become_server(place: Place, preload: str, listener: socket) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
-    os.dup2(listener.fileno(), _WAITING)
-    os.closerange(_WAITING + 1, os.sysconf("SC_OPEN_MAX"))
-    code = (
-        "import sys; sys.path[0] = sys.argv[1]; import agent_actor.forkserver.server as s; s.main()"
-    )
+    os.dup2(listener.fileno(), _LISTENER)
+    os.set_inheritable(_LISTENER, True)
+    os.closerange(_LISTENER + 1, os.sysconf("SC_OPEN_MAX"))
     arguments = [ROOT, place.folder, place.name, str(place.raylet_pid), preload]
     # One thread only may there be before a fork, and numpy would start some when imported.
     env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    os.execve(sys.executable, [sys.executable, "-c", code, *arguments], env)
+    os.execve(sys.executable, [sys.executable, "-c", _SERVER, *arguments], env)
 
 
 def _log_path(place: Place) -> str:

@@ -47,14 +47,15 @@ def place_of(argv: list[str], env: dict[str, str], python: str, preload: str, ro
     if not argv or argv[0].startswith("-") or not names or not env.get(_RAYLET_PID, "").isdigit():
         raise Unavailable("not a Ray worker's command line")
     raylet_pid = int(env[_RAYLET_PID])
-    node = node_key(env, f"{started_at(raylet_pid)} {names[0]} {python} {argv[0]} {preload}")
+    what = (started_at(raylet_pid), names[0], python, argv[0], preload, os.getcwd())
+    node = node_key(env, what)
     code = code_version(root, argv[0], ("agent_actor", *tops(preload)))
     folder = os.path.join(os.path.dirname(names[0]), FOLDER)
     return Place(folder, f"{node}-{code}", raylet_pid)
 
 
-def node_key(env: dict[str, str], node: str) -> str:
-    """A hash of ``node`` and of the environment, without what may differ between a node's workers.
+def node_key(env: dict[str, str], what: tuple[str, ...]) -> str:
+    """A hash of ``what`` and of the environment, without what may differ between a node's workers.
 
     All of it, not only what is known to matter: any library may have read a variable when it was
     imported, as Ray does with its own.
@@ -64,7 +65,7 @@ def node_key(env: dict[str, str], node: str) -> str:
         for name, value in env.items()
         if name not in _EACH_WORKER and not name.startswith(_OURS)
     )
-    return _hash("\0".join((node, *kept)))
+    return _hash("\0".join((*what, *kept)))
 
 
 def code_version(root: str, worker: str, packages: tuple[str, ...]) -> str:

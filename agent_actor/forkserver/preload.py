@@ -9,7 +9,11 @@ from __future__ import annotations
 import gc
 from importlib import import_module
 
+import structlog
+
 from agent_actor.forkserver import ray_private
+
+log = structlog.get_logger(__name__)
 
 ACTOR = "agent_actor.actor"
 
@@ -23,5 +27,9 @@ def load(modules: tuple[str, ...] = ()) -> None:
     ray_private.load()
     import_module(ACTOR)
     for module in modules:
-        import_module(module)
+        try:
+            import_module(module)
+        except Exception as error:
+            # The worker may yet find it: Ray adds its driver's paths.
+            log.warning("could not preload", module=module, error=str(error))
     import_module("agent_actor.prepare").prepare()

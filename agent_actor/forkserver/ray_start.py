@@ -12,7 +12,7 @@ def main() -> None:
     ray_private.skip_setup_worker()
     from ray.scripts.scripts import main as ray_command
 
-    ray_command()
+    ray_command()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

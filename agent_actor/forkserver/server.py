@@ -34,7 +34,7 @@ IDLE_S = 600.0
 """Without a worker and without a request for so long, it ends; it comes back when asked for."""
 REQUEST_S = 5.0
 LEAVE_S = 5.0
-"""Ray's workers end by themselves when their raylet is gone, within a second. Then they are killed."""
+"""Ray's workers end by themselves within a second of their raylet; then they are killed."""
 _LISTENER = 3
 _HANDLES = 3
 
@@ -147,16 +147,16 @@ class Server:
         connection, _ = self.listener.accept()
         try:
             connection.settimeout(REQUEST_S)
-            kind, request, handles = receive(connection)
+            request, handles = receive(connection)
             connection.settimeout(None)
         except (OSError, protocol.BadRequest) as error:
             log.warning("request refused", error_type=type(error).__name__)
             connection.close()
             return None
         if request is None:
+            # The close is the answer: from then on nobody is let in.
+            self._retire()
             connection.close()
-            if kind == protocol.RETIRE:
-                self._retire()
             return None
         return self._fork(request, handles, connection)
 
@@ -221,11 +221,9 @@ class Server:
         self.workers.clear()
 
 
-def receive(
-    connection: socket.socket,
-) -> tuple[bytes, protocol.Request | None, tuple[int, ...]]:
-    """A whole request: kind, and for a FORK the worker and its descriptors. Raises BadRequest or
-    OSError; then no descriptor is left open."""
+def receive(connection: socket.socket) -> tuple[protocol.Request | None, tuple[int, ...]]:
+    """A whole request: for a FORK the worker and its descriptors, for a RETIRE none. Raises
+    BadRequest or OSError; then no descriptor is left open."""
     _check_peer(connection)
     room = socket.CMSG_SPACE(_HANDLES * struct.calcsize("i"))
     header, ancillary, _, _ = connection.recvmsg(protocol.HEADER_BYTES, room)
@@ -234,10 +232,10 @@ def receive(
         header += _exactly(connection, protocol.HEADER_BYTES - len(header))
         kind, size = protocol.decode_header(header)
         if kind == protocol.RETIRE:
-            return kind, None, ()
+            return None, ()
         if len(handles) != _HANDLES:
             raise protocol.BadRequest("not three descriptors")
-        return kind, protocol.decode_body(_exactly(connection, size)), handles
+        return protocol.decode_body(_exactly(connection, size)), handles
     except BaseException:
         for handle in handles:
             os.close(handle)
