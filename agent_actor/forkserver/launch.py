@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-FORKED_WITHIN_S = 40.0
-"""The first worker of a node waits until its server has imported everything."""
+FORKED_WITHIN_S = 30.0
+"""The first worker of a node waits until its server has imported everything, 4 s on an idle
+machine. Ray gives a worker 60 s in all, so half of them are left for a plain start."""
 LOCKED_WITHIN_S = 10.0
 BACKLOG = 512
 FAILED_FOR_S = 60.0
