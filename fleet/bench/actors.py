@@ -150,9 +150,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=8, help="actors of each arm")
     parser.add_argument("--smoke", action="store_true", help="two of each")
+    parser.add_argument("--ray-setup", action="store_true", help="with Ray's own set-up of workers")
     parser.add_argument("--out", type=Path, default=Path("out/bench-actors.json"))
     options = parser.parse_args()
-    with run_dir() as run, local_ray(run, RaySettings(num_cpus=64)):
+    ray_settings = RaySettings(num_cpus=64, skip_setup_worker=not options.ray_setup)
+    with run_dir() as run, local_ray(run, ray_settings):
         result = asyncio.run(measure(2 if options.smoke else options.count))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(asdict(result), indent=2))
