@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from agent_actor.forkserver import launch, protocol
+from agent_actor.forkserver import launch, protocol, server
 from agent_actor.forkserver.place import Place, place_of
 from tests.unit.agent_actor import forkserver_stub
 
@@ -54,9 +54,9 @@ class Node:
     def place(self) -> Place:
         return place_of(self.argv, self.env, sys.executable, "", launch.ROOT)
 
-    def server(self, *, name: str = "", idle_s: float = 60) -> subprocess.Popen[str]:
+    def server(self, *, idle_s: float = 60) -> subprocess.Popen[str]:
         place = self.place()
-        arguments = [place.folder, name or place.name, str(place.raylet_pid), str(idle_s)]
+        arguments = [place.folder, place.name, str(place.raylet_pid), str(idle_s)]
         started = self._run(
             [sys.executable, forkserver_stub.__file__, *arguments], dict(os.environ)
         )
@@ -273,6 +273,35 @@ def test_a_server_that_ends_without_forking_is_no_obstacle(node: Node) -> None:
         connection.close()
     assert told(launcher)["pid"] == launcher.pid
     listener.close()
+
+
+def test_a_server_that_cannot_be_brought_up_is_not_tried_at_once_again(node: Node) -> None:
+    broken = node.root / "broken" / "livekit"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('broken')")
+    env = {"PYTHONPATH": str(broken.parent)}
+    first = node.launch(**env)
+    assert told(first)["pid"] == first.pid
+    assert len(list((node.root / "sockets" / "fork").glob("*.failed"))) == 1
+    second = node.launch(**env)
+    assert told(second)["pid"] == second.pid
+    assert second.stderr is not None
+    assert "a moment ago" in second.stderr.readline()
+
+
+def test_who_has_threads_is_not_forked_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.os, "listdir", lambda _: ["1", "2"])
+    with pytest.raises(server.NotFit, match="2 threads"):
+        server.check_fit(raylet_pid=0)
+
+
+def test_who_would_be_ended_by_the_raylet_is_not_forked_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server.os, "listdir", lambda _: ["1"])
+    server.check_fit(raylet_pid=0)
+    with pytest.raises(server.NotFit, match="subreaper"):
+        server.check_fit(raylet_pid=os.getppid())
 
 
 def _accept(listener: Any) -> Any:
