@@ -4,7 +4,7 @@ BIN := .venv/bin
 CODE := agent_actor autoscaler fleet loadtest serve tests
 
 # The short forms of the benchmarks, each an executable module: python -m NAME --smoke
-SMOKE_BENCHMARKS := fleet.bench.reports
+SMOKE_BENCHMARKS := fleet.bench.reports fleet.bench.actors
 
 .PHONY: help setup demo test unit integration check format bench-reports bench-relay smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help

@@ -186,7 +186,11 @@ def roster_config(settings: FleetSettings, actor: ActorSpec | None = None) -> Ro
             full_retry_after_s=settings.full_retry_after_s,
         ),
         actor=actor
-        or ActorSpec(num_cpus=settings.actor_cpus, warm_timeout_s=settings.actor_warm_timeout_s),
+        or ActorSpec(
+            num_cpus=settings.actor_cpus,
+            warm_timeout_s=settings.actor_warm_timeout_s,
+            fork_server=settings.fork_server,
+        ),
     )
 
 

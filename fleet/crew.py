@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from agent_actor import forkserver
 from agent_actor.contract import ActorId
 from agent_actor.messages import WarmReport
 from fleet import ray_calls
@@ -31,6 +32,16 @@ class ActorSpec:
     num_cpus: float = 0.1
     warm_timeout_s: float = 60.0
     runtime_env: dict[str, Any] = field(default_factory=dict)
+    fork_server: bool = False
+    """See docs/forkserver.md. A ``py_executable`` in ``runtime_env`` goes before it."""
+
+    def worker_env(self) -> dict[str, Any]:
+        """The runtime_env that an actor is created with."""
+        if not self.fork_server or not forkserver.available():
+            return self.runtime_env
+        module = self.class_path.partition(":")[0]
+        command = forkserver.command(preload=(shell_for.__module__, module))
+        return {"py_executable": command, **self.runtime_env}
 
 
 class Crew(Protocol):
@@ -64,7 +75,7 @@ class RayCrew:
             namespace=self._namespace,
             num_cpus=self._spec.num_cpus,
             resources={ray_calls.SLOT_RESOURCE: 1} if slots else {},
-            runtime_env=self._spec.runtime_env,
+            runtime_env=self._spec.worker_env(),
         )
         self._handles[actor_id] = ray_calls.create(self._shell, options, actor_id)
         return await self._warm(actor_id)

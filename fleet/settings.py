@@ -103,6 +103,9 @@ class FleetSettings(BaseSettings):
     actor_cpus: float = Field(default=0.1, gt=0, le=16, allow_inf_nan=False)
     """Never 0: a node with zero-CPU actors only is judged idle and removed (ray #37733)."""
     actor_warm_timeout_s: Seconds = 60.0
+    fork_server: bool = True
+    """Whether session actors are forked from a process that has imported everything, where the
+    system has what that takes; without it each starts plainly."""
     full_retry_after_s: Seconds = 5.0
 
     join_timeout_s: Seconds = 10.0

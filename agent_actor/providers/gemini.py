@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -26,6 +25,7 @@ from agent_actor.contract import SessionConfig, VadConfig
 from agent_actor.errors import ProviderKeyMissing, ProviderRefused
 from agent_actor.providers.base import ProviderModel, WireTaps, refused, tell_of_death
 from agent_actor.providers.failures import classify
+from agent_actor.providers.trust import trust
 from agent_actor.settings import AgentSettings
 from agent_actor.wire_events import InstructionsSet, ResponseRequested, TextSent, UserAudio
 
@@ -247,10 +247,10 @@ def _http_options(settings: AgentSettings) -> types.HttpOptions:
     options = types.HttpOptions(timeout=int(settings.provider_connect_timeout_s * 1000))
     if settings.gemini_base_url:
         options.base_url = settings.gemini_base_url
-    if settings.gemini_ca_cert:
-        # A context of its own: SSL_CERT_FILE would replace every public CA of the process.
-        context = ssl.create_default_context(cafile=str(settings.gemini_ca_cert))
-        options.async_client_args = {"ssl": context}
+    # A CA of its own rather than SSL_CERT_FILE, which would replace every public one.
+    context = trust(str(settings.gemini_ca_cert) if settings.gemini_ca_cert else None)
+    # Without "verify" the client reads all CAs again for HTTP, which a live session never uses.
+    options.async_client_args = {"ssl": context, "verify": context}
     return options
 
 

@@ -4,6 +4,8 @@ report     bars, what a benchmark found, its result as JSON (pure)
 views      the result as a table, and as Markdown for docs/benchmarks/ (pure)
 machine    what it ran on
 progress   how far it is
+actors     a session actor ready, forked and plain
+reports    usage reports through Ray, and relay: by a relay on each node
 command    ``python -m fleet.bench.NAME [--smoke]``: signals, files, exit code
 write_up   ``python -m fleet.bench.write_up NAME``: docs/benchmarks/NAME.md from out/NAME.json
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from agent_actor.forkserver import ray_private
 from fleet.local.run_dir import RunDir
 
 NAMESPACE = "interview-fleet"
@@ -51,6 +52,8 @@ class RaySettings:
     resources: Mapping[str, float] = field(default_factory=dict)
     object_store_bytes: int = OBJECT_STORE_BYTES
     system_config: Mapping[str, Any] = field(default_factory=dict)
+    skip_setup_worker: bool = True
+    """Fork session actors without Ray's own second of preparation: see docs/forkserver.md."""
 
 
 @contextmanager
@@ -85,6 +88,7 @@ def local_ray(run: RunDir, settings: RaySettings | None = None) -> Iterator[RayC
         "_node_ip_address": _loopback_address(),
         "_temp_dir": str(run.folder("r")),  # short: see run_dir.LONGEST_PATH
         "_system_config": dict(settings.system_config) or None,
+        "skip_setup_worker": settings.skip_setup_worker,
     }
     try:
         with _joined(address="local", **options) as address:
@@ -94,11 +98,13 @@ def local_ray(run: RunDir, settings: RaySettings | None = None) -> Iterator[RayC
 
 
 @contextmanager
-def _joined(**options: Any) -> Iterator[str]:
+def _joined(*, skip_setup_worker: bool = False, **options: Any) -> Iterator[str]:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray  # takes a second, and reads the variables above
 
+    if skip_setup_worker:
+        ray_private.skip_setup_worker()
     with _sigterm_kept():
         ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
     try:

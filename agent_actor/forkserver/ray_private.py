@@ -1,0 +1,58 @@
+"""All that is not public of Ray: how a worker process is run, and how it is brought up.
+
+Two things are relied upon, both checked before use, and a worker starts plainly where they do not
+hold: that ``default_worker.py`` is a script which reads its arguments from ``sys.argv``, and that
+``setup_worker.py``, run before it, can be replaced by an absolute path.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from pathlib import Path
+from types import CodeType
+
+SUPPORTED = ("2.60.",)
+SETUP_WORKER = str(Path(__file__).with_name("setup_worker.py"))
+
+_workers: dict[str, CodeType] = {}
+
+
+def load() -> None:
+    """Import what a worker imports, and compile its script. Connects to nothing."""
+    import ray
+    import ray._private.async_compat
+    import ray._private.node
+    import ray._private.ray_logging
+    import ray._private.runtime_env.setup_hook
+
+    script = Path(ray.__file__).parent / "_private" / "workers" / "default_worker.py"
+    _workers[str(script)] = compile(script.read_bytes(), str(script), "exec")
+    # Its first call finds the process's title by the environment, which a worker has replaced.
+    ray._raylet.setproctitle("session-actor fork server")  # type: ignore[attr-defined]
+
+
+def run_worker(argv: list[str]) -> None:
+    """Run the script ``argv[0]`` as the interpreter would have, as ``__main__``."""
+    script = argv[0]
+    code = _workers.get(script) or compile(Path(script).read_bytes(), script, "exec")
+    main = types.ModuleType("__main__")
+    main.__dict__.update(__file__=script, __builtins__=__builtins__)
+    sys.modules["__main__"] = main
+    exec(code, main.__dict__)
+
+
+def skip_setup_worker() -> bool:
+    """Have the Ray that this process starts run our ``setup_worker`` in place of its own, which
+    imports all of Ray before each worker. False, and nothing changed, if this Ray is another.
+    """
+    import ray
+    from ray._private import ray_constants
+
+    known = ray.__version__.startswith(SUPPORTED) and os.path.isfile(
+        Path(ray.__file__).parent / "_private" / "workers" / "setup_worker.py"
+    )
+    if known and getattr(ray_constants, "SETUP_WORKER_FILENAME", "") == "setup_worker.py":
+        ray_constants.SETUP_WORKER_FILENAME = SETUP_WORKER
+    return bool(ray_constants.SETUP_WORKER_FILENAME == SETUP_WORKER)

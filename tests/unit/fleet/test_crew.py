@@ -1,0 +1,36 @@
+"""How session actors are to be started."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from agent_actor import forkserver
+from fleet.control import roster_config
+from fleet.crew import ActorSpec
+from fleet.settings import load_settings
+
+KEYS = {"livekit_api_key": "k", "livekit_api_secret": "s"}
+
+
+@pytest.mark.skipif(not forkserver.available(), reason="needs Linux")
+def test_session_actors_are_forked_unless_told_otherwise() -> None:
+    spec = roster_config(load_settings(**KEYS)).actor
+    command = spec.worker_env()["py_executable"]
+    assert command.startswith(f"{sys.executable} -I -S ")
+    assert "--preload=fleet.actor_shell,agent_actor.actor" in command
+    assert (
+        "py_executable"
+        not in roster_config(load_settings(fork_server="off", **KEYS)).actor.worker_env()
+    )
+
+
+def test_elsewhere_they_start_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert ActorSpec(fork_server=True).worker_env() == {}
+
+
+def test_an_executable_that_was_asked_for_is_kept() -> None:
+    asked = {"py_executable": "my-python", "env_vars": {"A": "1"}}
+    assert ActorSpec(fork_server=True, runtime_env=asked).worker_env() == asked
