@@ -14,7 +14,7 @@ micro-dollars once, and what was spent is the sum of those.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +48,10 @@ class Account:
     """Of attempts given up without a final report: the most each may have spent."""
     minutes: dict[Bucket, int] = field(default_factory=dict)
     mark: Mark = field(default_factory=Mark)
+    _spent_by: tuple[float | None, dict[str, int]] | None = field(
+        default=None, repr=False, compare=False
+    )
+    """Reckoned once for a state of ``reports`` and ``closed_at``."""
 
     # Figures, in micro-dollars
 
@@ -57,7 +61,10 @@ class Account:
 
     def spent_by(self) -> dict[str, int]:
         """By provider."""
-        return _by_provider(self.reports.values(), self._charged)
+        if self._spent_by is None or self._spent_by[0] != self.closed_at:
+            spent = _by_provider(self.reports.values(), self._charged)
+            self._spent_by = (self.closed_at, spent)
+        return self._spent_by[1]
 
     @property
     def estimate(self) -> int:
@@ -75,6 +82,8 @@ class Account:
 
     @property
     def busiest_minute(self) -> int:
+        if len(self.providers) == 1:
+            return max(self.minutes.values(), default=0)
         minutes: dict[int, int] = {}
         for (minute, _), micro in self.minutes.items():
             minutes[minute] = minutes.get(minute, 0) + micro
@@ -90,6 +99,8 @@ class Account:
     @property
     def unheard(self) -> int:
         """The most that attempts given up may have spent beyond what they are charged."""
+        if not self.ceilings:
+            return 0
         given_up = ((self.reports[n], most) for n, most in self.ceilings.items())
         return sum(
             max(most - to_micro_usd(_most(report)), 0)
@@ -115,7 +126,7 @@ class Account:
 
     def figures(self) -> Figures:
         reports = self.reports.values()
-        tokens = sum((r.tokens for r in reports), TokenCounts())
+        tokens = _tokens(reports)
         return Figures(
             spent=self.spent,
             committed=self.committed,
@@ -158,6 +169,7 @@ class Account:
         if known is not None and known.seq >= report.seq:
             return False
         self.reports[report.attempt] = report
+        self._spent_by = None
         if known is not None and self.is_given_up(report.attempt):
             # What was allowed to its successor counts from what this one was charged then.
             self._raise_grants(to_micro_usd(_most(report)) - to_micro_usd(_most(known)))
@@ -211,7 +223,7 @@ class Account:
             limit_micro_usd=self.limit,
             spent_micro_usd=self.spent,
             estimate_micro_usd=self.estimate,
-            tokens=sum((r.tokens for r in reports), TokenCounts()),
+            tokens=_tokens(reports),
             responses=sum(r.responses for r in reports),
             unpriced_responses=sum(r.unpriced_responses for r in reports),
             allowance_micro_usd=self.grant.up_to if self.grant else self.spent,
@@ -233,7 +245,7 @@ class Account:
             "told_to_end_at": self.told_to_end_at,
             "grant": self.grant.__dict__ if self.grant else None,
             "earlier": [g.__dict__ for g in self.earlier],
-            "mark": self.mark.to_json(),
+            "mark": self.mark.__dict__,
             "ceilings": list(self.ceilings.items()),
             "reports": [_report_to_dict(r) for r in self.reports.values()],
         }
@@ -250,7 +262,7 @@ class Account:
                 "verdict": Verdict(state["verdict"]),
                 "grant": Grant(**grant) if grant else None,
                 "earlier": [Grant(**g) for g in state["earlier"]],
-                "mark": Mark.from_json(state["mark"]),
+                "mark": Mark.of(state["mark"]),
                 "ceilings": dict(state["ceilings"]),
                 "reports": {r.attempt: r for r in reports},
                 "minutes": dict(minutes),
@@ -260,6 +272,12 @@ class Account:
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 """Made once: it runs for every report."""
+
+
+def _tokens(reports: Collection[UsageReport]) -> TokenCounts:
+    if len(reports) == 1:
+        return next(iter(reports)).tokens
+    return sum((r.tokens for r in reports), TokenCounts())
 
 
 def _by_provider(

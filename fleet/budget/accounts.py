@@ -9,7 +9,7 @@ the accounts that were touched, to be written before any allowance is answered.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent_actor.contract import SessionId
 from agent_actor.messages import Allowance, UsageReport, Verdict
@@ -324,7 +324,7 @@ class Accounts:
             sums.estimate += after.estimate - before.estimate
             for bucket, spent in booked:
                 sums.book(bucket, spent)
-            for provider in after.providers - before.providers:
+            for provider in account.providers[before.providers :]:
                 sums.used(provider)
         if booked:
             self._mark_session(account, now)
@@ -384,14 +384,14 @@ class Accounts:
         )
 
 
-@dataclass(frozen=True)
-class _Snapshot:
+class _Snapshot(NamedTuple):
     """An account before or after a change."""
 
     figures: Figures
     estimate: int
     spent_by: Mapping[str, int]
-    providers: frozenset[str]
+    providers: int
+    """How many: they are only ever added to."""
     heard: tuple[int, int, bool]
 
     @classmethod
@@ -401,7 +401,7 @@ class _Snapshot:
             figures=account.figures(),
             estimate=account.estimate,
             spent_by=account.spent_by(),
-            providers=frozenset(account.providers),
+            providers=len(account.providers),
             heard=(last.attempt, last.seq, last.final) if last else (0, 0, False),
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -51,7 +51,10 @@ class Mark:
 
     @classmethod
     def from_json(cls, text: str) -> Mark:
-        state: dict[str, Any] = json.loads(text)
+        return cls.of(json.loads(text))
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Mark:
         return cls(**{**state, "reached_ppm": tuple(state["reached_ppm"])})
 
 

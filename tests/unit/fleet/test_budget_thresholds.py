@@ -176,7 +176,7 @@ def test_what_was_crossed_but_not_written_is_found_again_under_the_same_id() -> 
     found.studies, found.fleet = book.studies, book.fleet
     account = book.get(S1)
     assert account is not None
-    state = json.loads(account.to_json()) | {"mark": Mark().to_json()}
+    state = json.loads(account.to_json()) | {"mark": json.loads(Mark().to_json())}
     found.adopt(Account.from_json(json.dumps(state), account.minutes))
     found.look_again(9.0)
     (again,) = found.take_changes()
