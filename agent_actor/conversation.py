@@ -125,12 +125,19 @@ class Conversation:
 
     # What it comes to
 
-    def bound(self, *, limit_tokens: int | None = None, more_audio_ms: float = 0.0) -> TokenCounts:
+    def bound(
+        self,
+        *,
+        limit_tokens: int | None = None,
+        more_audio_ms: float = 0.0,
+        more_audio_tokens: int = 0,
+    ) -> TokenCounts:
         """The most that a response created now can have as input; or one created after
-        ``more_audio_ms`` more of the user, or with the conversation cut to ``limit_tokens``.
+        ``more_audio_ms`` more of the user and ``more_audio_tokens`` of the interviewer, or with
+        the conversation cut to ``limit_tokens``.
         """
         user = self._user_tokens(self.unsettled_ms + more_audio_ms)
-        text, audio = self._text + ITEM_OVERHEAD_TOKENS, self._audio + user
+        text, audio = self._text + ITEM_OVERHEAD_TOKENS, self._audio + user + more_audio_tokens
         limit = min(self._limit(limit_tokens, user + ITEM_OVERHEAD_TOKENS), text + audio)
         audio = min(audio, limit)
         return self._windowed(min(text, self.head_tokens + limit - audio), audio)

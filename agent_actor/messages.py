@@ -129,6 +129,8 @@ class UsageReport:
     """The most that a goodbye could cost if it were said now: what to keep in reserve."""
     response_pico_usd: int = 0
     """The most that one more response could cost if it were created now, with all it may say."""
+    minute_pico_usd: int = 0
+    """The most that a minute from now on could cost."""
     responses: int = 0
     unpriced_responses: int = 0
     transcription_pico_usd: int = 0

@@ -52,6 +52,8 @@ from agent_actor.wire_events import (
 RESPONSE_REFUSED = "conversation_already_has_active_response"
 GOODBYE_OUTPUT_TOKENS = 120
 """Six seconds of OpenAI speech: the cap under which a goodbye is reserved for."""
+RESPONSES_A_MINUTE = 6
+MINUTE_MS = 60_000
 ALONE_INPUT_BYTES = 512
 """Input of a response that is asked for without the conversation: its own instructions, and what
 the provider wraps around them."""
@@ -175,6 +177,15 @@ class Meter:
         input_ = self._conversation.bound(limit_tokens=limit_tokens, more_audio_ms=more_audio_ms)
         return PicoUsd(self._rate.price(input_) + self._output_pico(self._cap(max_output_tokens)))
 
+    def worst_minute_pico(self) -> PicoUsd:
+        """The most that the next minute could cost: the interviewer speaks all the time and so
+        does the user, and each response has all of it uncached as its input.
+        """
+        spoken = tokens_of(MINUTE_MS, self._rate.agent_audio_tokens_per_s)
+        most = self._conversation.bound(more_audio_ms=MINUTE_MS, more_audio_tokens=spoken)
+        responses = RESPONSES_A_MINUTE * self._rate.price(most) + self._output_pico(spoken)
+        return PicoUsd(responses + self.transcription_bound_pico(MINUTE_MS))
+
     def affordable_output_tokens(
         self, remaining_pico: int, *, limit_tokens: int | None = None
     ) -> int:
@@ -233,6 +244,7 @@ class Meter:
             at_risk_pico_usd=self.at_risk_pico,
             goodbye_pico_usd=self.goodbye_pico,
             response_pico_usd=self.worst_response_pico(),
+            minute_pico_usd=self.worst_minute_pico(),
             responses=self.responses,
             unpriced_responses=self.unpriced_responses,
             transcription_pico_usd=self.transcription_pico,

@@ -81,6 +81,14 @@ class Account:
         return to_micro_usd(self.last.goodbye_pico_usd) if self.last else 0
 
     @property
+    def response(self) -> int:
+        return to_micro_usd(self.last.response_pico_usd) if self.last else 0
+
+    @property
+    def minute(self) -> int:
+        return to_micro_usd(self.last.minute_pico_usd) if self.last else 0
+
+    @property
     def busiest_minute(self) -> int:
         if len(self.providers) == 1:
             return max(self.minutes.values(), default=0)
@@ -94,7 +102,7 @@ class Account:
         """What must be kept for this session: all it may have spent without telling us yet."""
         if self.closed_at is not None:
             return self.spent
-        return max([self.spent, *(g.up_to for g in self._held())]) + self.unheard
+        return max([self.spent, *(g.most for g in self._held())]) + self.unheard
 
     @property
     def unheard(self) -> int:
@@ -200,9 +208,9 @@ class Account:
 
     def hold(self, grant: Grant) -> None:
         """``grant`` takes the place of the one in force. A higher one may still be out there."""
-        if self.grant is not None and self.grant.up_to > grant.up_to:
+        if self.grant is not None and self.grant.most > grant.most:
             self.earlier.append(self.grant)
-        self.earlier = [g for g in self.earlier if g.up_to > grant.up_to]
+        self.earlier = [g for g in self.earlier if g.most > grant.most]
         self.grant = grant
 
     def book(self, provider: str, delta: int, at: float, now: float) -> Bucket:

@@ -278,6 +278,7 @@ class Accounts:
         return Allowance(
             session_id=account.session_id,
             up_to_micro_usd=held.up_to if held else account.spent,
+            goodbye_micro_usd=held.goodbye if held else 0,
             limit_micro_usd=account.limit,
             spent_before_micro_usd=account.spent_before(attempt),
             expires_at=held.expires_at if held else now,
@@ -293,6 +294,8 @@ class Accounts:
             estimate=account.estimate,
             at_risk=account.at_risk,
             goodbye=account.goodbye,
+            response=account.response,
+            minute=account.minute,
             busiest_minute=account.busiest_minute,
         )
 

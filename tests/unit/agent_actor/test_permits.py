@@ -298,3 +298,18 @@ def test_a_turn_that_the_server_must_not_answer_is_not_at_risk() -> None:
     meter.feed(TurnTaking(by_server=False))
     meter.feed(UserTurn())
     assert meter.at_risk_pico == 0
+
+
+def test_a_minute_costs_at_most_six_responses_to_all_that_can_be_said_in_it() -> None:
+    meter = openai_meter(audio=3_000)
+    said = 60 * (OPENAI.user_audio_tokens_per_s + OPENAI.agent_audio_tokens_per_s)
+    input_now = meter.worst_response_pico(1) - OPENAI.audio_out
+    six = 6 * (input_now + said * OPENAI.audio_in)
+    talk = 60 * OPENAI.agent_audio_tokens_per_s * OPENAI.audio_out
+    assert meter.worst_minute_pico() == six + talk
+
+
+def test_a_minute_of_a_model_that_thinks_beside_counts_its_thoughts() -> None:
+    talk = 60 * GEMINI.agent_audio_tokens_per_s
+    thoughts = (GEMINI.max_output_tokens - talk) * GEMINI.text_out
+    assert gemini_meter().worst_minute_pico() >= talk * GEMINI.audio_out + thoughts

@@ -148,9 +148,11 @@ class Attempt:
     last: UsageReport | None = None
 
     def spend(self, pico: int, now: float) -> None:
+        """At the worst: the goodbye's part of the allowance too."""
         held = self.allowance
         if self.alive and now < held.expires_at:
-            room = (held.up_to_micro_usd - held.spent_before_micro_usd) * MICRO - self.pico
+            up_to = held.up_to_micro_usd + held.goodbye_micro_usd
+            room = (up_to - held.spent_before_micro_usd) * MICRO - self.pico
             self.pico += max(min(pico, room), 0)
 
     def report(self, session_id: SessionId, now: float, *, risk: int, final: bool) -> UsageReport:
@@ -168,6 +170,8 @@ class Attempt:
             estimate_pico_usd=0 if final else risk // 2,
             at_risk_pico_usd=0 if final else risk,
             goodbye_pico_usd=self.pico // 10,
+            response_pico_usd=self.pico // 5,
+            minute_pico_usd=self.pico // 3,
             responses=self.seq,
             unpriced_responses=self.seq // 3,
             final=final,
@@ -250,7 +254,7 @@ class Fleet(RuleBasedStateMachine):
             id=SessionId(f"s{len(self.sessions)}"), study=study, attempts=[], most=limit
         )
         allowance = self.open(session, provider, limit)
-        assert allowance.up_to_micro_usd <= limit
+        assert allowance.up_to_micro_usd + allowance.goodbye_micro_usd <= limit
         self.sessions.append(session)
         self.begin_attempt(session, Attempt(number=1, provider=provider, allowance=allowance))
 

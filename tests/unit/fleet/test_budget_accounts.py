@@ -113,7 +113,7 @@ def test_what_a_lost_attempt_may_have_spent_unheard_is_kept_from_the_next() -> N
     book.apply(report(attempt=1, spent=1_000), 1.0)
     opened(book, limit=1_000_000)
     book.apply(report(attempt=2, spent=970_000, final=True), 2.0)
-    unheard = first.up_to_micro_usd - 1_000
+    unheard = first.up_to_micro_usd + first.goodbye_micro_usd - 1_000
     answer = book.apply(report(attempt=3), 3.0)
     assert answer.verdict is Verdict.END
     assert answer.up_to_micro_usd == 1_000_000 - unheard
@@ -141,7 +141,7 @@ def test_a_lowered_grant_is_kept_until_a_report_made_after_its_end() -> None:
     book.set_limit(S1, 0, 1.0)
     # Made before the first grant ran out, delivered after: more may have been spent within it.
     book.apply(report(seq=1, at=first.expires_at - 1), first.expires_at + 1)
-    assert book.fleet.committed == first.up_to_micro_usd
+    assert book.fleet.committed == first.up_to_micro_usd + first.goodbye_micro_usd
     book.apply(report(seq=2, at=first.expires_at), first.expires_at + 2)
     assert book.fleet.committed == 0
 
@@ -249,7 +249,7 @@ def test_a_limit_can_be_raised_lowered_and_set_to_zero() -> None:
     assert (stopped.verdict, stopped.up_to_micro_usd) == (Verdict.END, 0)
     # The session may still hold the first one: it stays set aside until a report shows otherwise.
     assert book.fleet.committed >= first.up_to_micro_usd
-    book.apply(report(seq=1, at=first.expires_at), first.expires_at + 1)
+    book.apply(report(seq=1, at=raised.expires_at), raised.expires_at + 1)
     assert book.fleet.committed == 0
     assert book.set_limit(SessionId("nobody"), 1, 0.0) is None
 

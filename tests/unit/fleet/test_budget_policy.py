@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_actor.messages import Verdict
-from fleet.budget.policy import Grant, GrantPolicy, Standing, decide, reserve_of, worst_minute
+from fleet.budget.policy import (
+    Grant,
+    GrantPolicy,
+    Standing,
+    decide,
+    in_hand,
+    reserve_of,
+    usable_of,
+)
 
 POLICY = GrantPolicy()
 MID = Standing(
@@ -20,18 +28,33 @@ MID = Standing(
     spent=2_000_000,
     estimate=0,
     at_risk=0,
-    goodbye=100_000,
+    goodbye=10_000,
+    response=300_000,
+    minute=500_000,
     busiest_minute=150_000,
 )
+
+
+def room_of(standing: Standing) -> int:
+    return usable_of(POLICY, standing) - standing.spent
 
 
 def test_in_mid_session_it_covers_a_minute_at_the_worst_burn() -> None:
     verdict, grant = decide(POLICY, MID, None, now=0.0)
     assert verdict is Verdict.GO_ON
-    assert grant.up_to - MID.spent >= 2 * worst_minute(POLICY, MID) > 12 * MID.goodbye
+    assert grant.up_to - MID.spent >= 2 * in_hand(POLICY, MID) >= 2 * MID.minute
     assert grant.expires_at == POLICY.lease_s >= 60
     busy = replace(MID, busiest_minute=1_800_000)
     assert decide(POLICY, busy, None, now=0.0)[1].up_to - MID.spent >= 2 * 1_800_000
+
+
+def test_the_session_never_has_to_ask_first_because_its_renewal_is_on_its_way() -> None:
+    """It does so with less than three worst cases in hand, see agent_actor.permits."""
+    _, grant = decide(POLICY, MID, None, now=0.0)
+    for spent in range(MID.spent, grant.up_to, 10_000):
+        standing = replace(MID, spent=spent)
+        _, renewed = decide(POLICY, standing, grant, now=1.0)
+        assert renewed.up_to - spent >= POLICY.covered_responses * MID.response
 
 
 def test_a_response_under_way_comes_on_top() -> None:
@@ -50,10 +73,10 @@ def test_it_is_renewed_from_half_of_the_amount_on() -> None:
 
 def test_it_is_renewed_as_soon_as_a_minute_may_cost_more_than_is_left() -> None:
     _, grant = decide(POLICY, MID, None, now=0.0)
-    listened = replace(MID, spent=MID.spent + grant.size // 4, goodbye=3 * MID.goodbye)
-    assert grant.up_to - listened.spent < worst_minute(POLICY, listened)
+    listened = replace(MID, spent=MID.spent + grant.size // 4, minute=4 * MID.minute)
+    assert grant.up_to - listened.spent < in_hand(POLICY, listened)
     renewed = decide(POLICY, listened, grant, now=1.0)[1]
-    assert renewed.up_to - listened.spent >= worst_minute(POLICY, listened)
+    assert renewed.up_to - listened.spent >= in_hand(POLICY, listened)
 
 
 def test_it_is_renewed_from_half_of_the_time_on() -> None:
@@ -63,52 +86,66 @@ def test_it_is_renewed_from_half_of_the_time_on() -> None:
 
 
 def test_near_the_limit_it_gets_fine() -> None:
-    near = replace(MID, spent=9_000_000)
+    near = replace(MID, spent=8_500_000)
     verdict, grant = decide(POLICY, near, None, now=0.0)
+    assert verdict is Verdict.GO_ON
+    assert grant.up_to - near.spent == room_of(near) // 2
+
+
+def test_the_last_responses_are_given_whole() -> None:
+    last = replace(MID, spent=9_500_000)
+    verdict, grant = decide(POLICY, last, None, now=0.0)
     assert verdict is Verdict.WRAP_UP
-    room = near.cap - reserve_of(POLICY, near) - near.spent
-    assert 0 < grant.up_to - near.spent <= room // 2
+    assert grant.up_to == usable_of(POLICY, last)
+    assert grant.up_to + grant.goodbye == last.cap
 
 
 @pytest.mark.parametrize(
     ("spent", "verdict"),
     [
-        (8_499_999, Verdict.GO_ON),
-        (8_500_000, Verdict.WRAP_UP),
-        (9_799_999, Verdict.WRAP_UP),
-        (9_800_000, Verdict.END),
+        (9_199_999, Verdict.GO_ON),
+        (9_200_000, Verdict.WRAP_UP),
+        (9_989_999, Verdict.WRAP_UP),
+        (9_990_000, Verdict.END),
     ],
 )
 def test_the_verdict_is_graded(spent: int, verdict: Verdict) -> None:
     assert decide(POLICY, replace(MID, spent=spent), None, now=0.0)[0] is verdict
 
 
-def test_the_reserve_lies_inside_the_limit_and_is_freed_for_the_goodbye() -> None:
-    spent = replace(MID, spent=9_700_000)
-    assert decide(POLICY, spent, None, now=0.0)[1].up_to == 9_800_000
-    ended = replace(MID, spent=9_790_000, estimate=20_000)
+def test_the_goodbye_lies_inside_the_limit_and_comes_with_every_allowance() -> None:
+    _, grant = decide(POLICY, MID, None, now=0.0)
+    assert grant.goodbye == MID.goodbye
+    _, first = decide(POLICY, replace(MID, goodbye=0), None, now=0.0)
+    assert first.goodbye == 200_000, "nothing was reported yet"
+    ended = replace(MID, spent=9_985_000, estimate=20_000)
     verdict, grant = decide(POLICY, ended, None, now=0.0)
-    assert (verdict, grant.up_to) == (Verdict.END, 10_000_000)
+    assert (verdict, grant.up_to, grant.goodbye) == (Verdict.END, 10_000_000, 0)
 
 
-def test_a_long_conversation_reserves_more_for_its_goodbye() -> None:
-    long = replace(MID, goodbye=900_000)
-    assert reserve_of(POLICY, long) == 900_000
+def test_a_goodbye_that_has_become_dearer_makes_a_new_allowance() -> None:
+    _, grant = decide(POLICY, MID, None, now=0.0)
+    dearer = replace(MID, goodbye=2 * MID.goodbye)
+    _, renewed = decide(POLICY, dearer, grant, now=1.0)
+    assert renewed.goodbye == dearer.goodbye
+
+
+def test_a_dear_goodbye_is_not_saved_for_in_full() -> None:
+    assert reserve_of(POLICY, replace(MID, goodbye=900_000)) == 900_000
     assert reserve_of(POLICY, replace(MID, goodbye=5_000_000)) == 2_500_000
 
 
 def test_a_limit_of_zero_ends_at_once_with_nothing() -> None:
     verdict, grant = decide(POLICY, replace(MID, cap=0, limit=0), None, now=0.0)
-    assert (verdict, grant.up_to) == (Verdict.END, 0)
+    assert (verdict, grant.up_to, grant.goodbye) == (Verdict.END, 0, 0)
 
 
 amounts = st.integers(0, 20_000_000)
 
 
-@given(amounts, amounts, amounts, amounts, amounts, amounts, amounts, amounts)
-def test_no_allowance_goes_beyond_the_cap(
-    limit: int, cap: int, spent: int, estimate: int, risk: int, bye: int, busy: int, held: int
-) -> None:
+@given(st.lists(amounts, min_size=9, max_size=9))
+def test_no_allowance_goes_beyond_the_cap(drawn: list[int]) -> None:
+    limit, cap, spent, estimate, risk, bye, response, busy, held = drawn
     standing = Standing(
         cap=min(cap, limit),
         limit=limit,
@@ -116,15 +153,17 @@ def test_no_allowance_goes_beyond_the_cap(
         estimate=estimate,
         at_risk=risk,
         goodbye=bye,
+        response=response,
+        minute=busy,
         busiest_minute=busy,
     )
     grant = Grant(up_to=held, expires_at=100.0, size=held)
     for before in (None, grant):
         verdict, given = decide(POLICY, standing, before, now=50.0)
-        assert 0 <= given.up_to <= standing.cap
+        assert 0 <= given.up_to <= given.most <= standing.cap
         if verdict is not Verdict.END:
-            assert given.up_to <= standing.cap - reserve_of(POLICY, standing)
-            assert spent + estimate < standing.cap - reserve_of(POLICY, standing)
+            assert spent + estimate < usable_of(POLICY, standing)
+            assert given.goodbye >= min(reserve_of(POLICY, standing), standing.cap)
 
 
 # A whole session
@@ -151,6 +190,11 @@ class Talk:
     def response_at(self, at_s: float) -> int:
         spoken = 10 * self.agent_tokens_per_s
         return self.input_at(at_s) + ceil(spoken * self.output_micro_per_token)
+
+    def minute_at(self, at_s: float) -> int:
+        """The most that the minute from then on can bring."""
+        most = self.input_at(at_s + 60)
+        return 6 * most + ceil(60 * self.agent_tokens_per_s * self.output_micro_per_token)
 
     def spent_by(self, at_s: float) -> int:
         return sum(self.response_at(10.0 * n) for n in range(1, int(at_s // 10) + 1))
@@ -190,14 +234,15 @@ def test_a_lease_in_mid_session_lasts_a_minute_whatever_is_said(name: str, limit
             spent=spent,
             estimate=0,
             at_risk=0,
-            goodbye=talk.response_at(at_s),
+            goodbye=talk.response_at(at_s) // 10,
+            response=talk.response_at(at_s),
+            minute=talk.minute_at(at_s),
             busiest_minute=max(minutes.values()),
         )
         verdict, grant = decide(POLICY, standing, grant, now=float(at_s))
         if verdict is Verdict.END:
             break
-        room = limit - reserve_of(POLICY, standing) - spent
-        if room >= 2 * worst_minute(POLICY, standing):
+        if room_of(standing) >= 2 * in_hand(POLICY, standing):
             seen += 1
             # It is cut off now: what it holds pays for all that a minute can bring.
             assert talk.spent_by(at_s + 60) <= grant.up_to
