@@ -161,12 +161,14 @@ class Conductor:
         bounds it."""
         self._stop_prompting()
         if self._goodbye_owed_by_model:
+            self._record(EventKind.PHASE, change="goodbye")
             await self._spoken_or_refused()
             return
         self._hush()
         if not await self._money.goodbye_fits():
             self._record(EventKind.NOTE, text="no goodbye: it could not be paid for")
             return
+        self._record(EventKind.PHASE, change="goodbye")
         before = self._voice.spurts
         handle = self._session.generate_reply(instructions=prompting.CLOSING)
         await handle

@@ -199,4 +199,5 @@ class Follower:
         except RuntimeError as error:
             log.info("no goodbye, the voice is closing", error=str(error))
         finally:
+            self._recorder.record(EventKind.PHASE, change="goodbye_over")
             self._signals.put_nowait(GoodbyeSpoken())

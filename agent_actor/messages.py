@@ -133,6 +133,8 @@ class UsageReport:
     """The most that a minute from now on could cost."""
     responses: int = 0
     unpriced_responses: int = 0
+    unpriced_pico_usd: int = 0
+    """The part of ``spent`` that is upper bounds, for what ended without saying its usage."""
     transcription_pico_usd: int = 0
     """The part of ``spent`` that input transcription is."""
     final: bool = False

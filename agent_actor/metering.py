@@ -122,6 +122,8 @@ class Meter:
         self.unpriced_responses = 0
         self.bounded_responses = 0
         """Priced from a usage that left something open."""
+        self.unpriced_pico = 0
+        """Of what is spent, the upper bounds charged where no usage came."""
         self.transcription_pico = 0
         self.unpriced_transcriptions = 0
 
@@ -247,6 +249,7 @@ class Meter:
             minute_pico_usd=self.worst_minute_pico(),
             responses=self.responses,
             unpriced_responses=self.unpriced_responses,
+            unpriced_pico_usd=self.unpriced_pico,
             transcription_pico_usd=self.transcription_pico,
             final=final,
         )
@@ -371,6 +374,7 @@ class Meter:
         if self._rate.text_out > self._rate.audio_out:
             output = TokenCounts(output_text=under.max_output_tokens)
         self._spent += self._bound(under)
+        self.unpriced_pico += self._bound(under)
         self.tokens += under.input + output
         self.responses += 1
         self.unpriced_responses += 1
@@ -405,6 +409,7 @@ class Meter:
         spoken_ms = pending.popleft() if pending else self._conversation.unsettled_ms
         pico = self._transcription_price(usage, spoken_ms)
         self.unpriced_transcriptions += usage is None
+        self.unpriced_pico += 0 if usage else pico
         self._spent += pico
         self.transcription_pico += pico
         return pico > 0

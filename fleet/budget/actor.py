@@ -7,6 +7,7 @@ called again after any failure. All of them raise BudgetUnavailable.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -98,6 +99,10 @@ class BudgetActor:
         silent since their lease ran out. The longest first; for whoever can make them.
         """
         return (await self._ready()).overdue(grace_s)
+
+    async def pid(self) -> int:
+        """Of its process, for those who test its end."""
+        return os.getpid()
 
     async def ping(self) -> int:
         """The epoch under which it grants."""
