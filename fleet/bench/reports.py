@@ -51,7 +51,7 @@ MOST_RATIO = 1.3
 
 # In the short form a busy machine decides: only what is broken falls below these.
 LEAST_RATE_SMOKE = 500
-MOST_P99_MS_SMOKE = 1_000
+MOST_P99_MS_SMOKE = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class Plan:
 
 
 LONG = Plan(sizes=(200, 2_000, 20_000), rounds=6, batches_s=3.0, singles_s=8.0)
-SHORT = Plan(sizes=(200, 2_000), rounds=2, batches_s=1.0, singles_s=3.0)
+SHORT = Plan(sizes=(200, 1_000), rounds=2, batches_s=0.5, singles_s=2.0)
 
 
 @dataclass(kw_only=True)
@@ -222,6 +222,7 @@ def _settings(count: int, redis_url: str) -> FleetSettings:
     return load_settings(
         redis_url=redis_url,
         redis_namespace=f"bench-{count}",
+        redis_timeout_s=ANSWER_S,  # a machine that is busy is slow here, not failing
         ray_namespace=f"bench-{count}",
         livekit_api_key="unused",
         livekit_api_secret="unused-secret-of-enough-length",
