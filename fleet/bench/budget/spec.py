@@ -49,6 +49,7 @@ class Talk:
     answers_s: tuple[float, float]
     thinks_s: tuple[float, float] = (0.1, 0.5)
     padding_bytes: int = 0
+    suffix_bytes: int = 0
     interrupts: float = 0.0
 
 
@@ -56,7 +57,9 @@ BRISK = Talk(speed=4, speech_s=(0.8, 1.6), answers_s=(0.6, 1.2))
 """A conversation that stays short."""
 TELLING = Talk(speed=25, speech_s=(40.0, 55.0), answers_s=(0.6, 1.2))
 """A participant who tells for most of a minute: a conversation that gets long."""
-WORDY = Talk(speed=4, speech_s=(0.8, 1.6), answers_s=(0.6, 1.2), padding_bytes=24_000)
+WORDY = Talk(
+    speed=4, speech_s=(0.8, 1.6), answers_s=(0.6, 1.2), padding_bytes=30_000, suffix_bytes=15_000
+)
 """A short conversation under long instructions: what makes Gemini's turns cost something."""
 
 
@@ -94,8 +97,8 @@ def _mixed(rng: Random, number: int) -> SessionSpec:
 LIMITED: tuple[tuple[str, Provider, Talk, tuple[float, float]], ...] = (
     ("openai short", Provider.OPENAI_REALTIME, BRISK, (0.6, 1.0)),
     ("openai long", Provider.OPENAI_REALTIME, TELLING, (1.2, 2.0)),
-    ("gemini short", Provider.GEMINI_LIVE, WORDY, (0.4, 0.6)),
-    ("gemini long", Provider.GEMINI_LIVE, TELLING, (0.7, 1.0)),
+    ("gemini short", Provider.GEMINI_LIVE, WORDY, (0.6, 0.8)),
+    ("gemini long", Provider.GEMINI_LIVE, TELLING, (1.2, 1.8)),
 )
 """Kind, provider, how they talk, dollars of the limit."""
 
@@ -158,7 +161,14 @@ def _spec(
     contract = {
         "provider": provider.value,
         "instructions": f"[{tag}]\n{TEXT * max(1, talk.padding_bytes // len(TEXT))}",
-        "phases": [{"id": "core", "name": "Core", "duration_seconds": PHASE_S}],
+        "phases": [
+            {
+                "id": "core",
+                "name": "Core",
+                "duration_seconds": PHASE_S,
+                "prompt_suffix": TEXT * (talk.suffix_bytes // len(TEXT)),
+            }
+        ],
         "session_timeout_seconds": PHASE_S,
         "vad_config": {"silence_duration_ms": 400},
         "budget_limit_usd": limit_usd,
