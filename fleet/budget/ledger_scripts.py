@@ -49,20 +49,25 @@ while id ~= '*' do
   if newer then
     local was, is = words(had[2]), words(figures)
     for n, name in ipairs(names) do
-      local by = tonumber(is[n]) - tonumber(was[n] or 0)
-      for _, scope in ipairs(scopes) do add(p .. scope, name, by) end
+      if is[n] ~= was[n] then
+        local by = tonumber(is[n]) - tonumber(was[n] or 0)
+        for _, scope in ipairs(scopes) do add(p .. scope, name, by) end
+      end
     end
-    local known = {}
-    for _, provider in ipairs(words(had[3])) do known[provider] = true end
-    for _, provider in ipairs(words(providers)) do
-      if not known[provider] then
-        for _, scope in ipairs(scopes) do add(p .. scope, 'sessions:' .. provider, 1) end
+    if providers ~= had[3] then
+      local known = {}
+      for _, provider in ipairs(words(had[3])) do known[provider] = true end
+      for _, provider in ipairs(words(providers)) do
+        if not known[provider] then
+          for _, scope in ipairs(scopes) do add(p .. scope, 'sessions:' .. provider, 1) end
+        end
       end
     end
     redis.call('HSET', key, 'version', whole(version), 'state', state, 'figures', figures,
                'providers', providers)
-    if is[open] == '1' then redis.call('SADD', p .. 'open', id)
-    else redis.call('SREM', p .. 'open', id) end
+    if is[open] ~= was[open] then
+      redis.call(is[open] == '1' and 'SADD' or 'SREM', p .. 'open', id)
+    end
     if not had[1] then
       redis.call('SADD', p .. 'studies', study)
       redis.call('ZADD', p .. 'sessions:' .. study, 0, id)
