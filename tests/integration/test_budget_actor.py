@@ -99,7 +99,8 @@ async def spent_in(url: str) -> dict[str, str]:
 async def test_what_was_answered_is_in_the_ledger(durable: RedisServer, book_on: OpenBook) -> None:
     book = await book_on(durable.url)
     allowance = await opened(book)
-    assert int((await spent_in(durable.url))["committed"]) == allowance.up_to_micro_usd
+    set_aside = allowance.up_to_micro_usd + allowance.goodbye_micro_usd
+    assert int((await spent_in(durable.url))["committed"]) == set_aside
     await book.report(report(spent=1234))
     assert (await spent_in(durable.url))["spent"] == "1234"
     await book.close(S1)
@@ -290,7 +291,7 @@ def budget(ray_cluster: RayCluster, settings: FleetSettings) -> Any:
 async def test_a_session_from_open_to_close(budget: Any) -> None:
     allowance: Allowance = await budget.open.remote(S1, "st", "gemini_live", 2_000_000)
     assert 0 < allowance.up_to_micro_usd < 2_000_000
-    answer: Allowance = await budget.report.remote(report(spent=1_800_000))
+    answer: Allowance = await budget.report.remote(report(spent=1_850_000))
     assert answer.verdict is Verdict.WRAP_UP
     both = await budget.report_batch.remote([report(seq=2, spent=1_999_000), report(S2, spent=5)])
     assert [a.session_id for a in both] == [S1, S2]
