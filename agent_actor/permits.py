@@ -47,6 +47,8 @@ class PermitPolicy:
     """When it must be cut, the conversation is cut to this part of what could be paid for, so
     that the next turns do not cut it again, and lose the provider's cache with it, each time."""
     ample_goodbye_tokens: int = GOODBYE_OUTPUT_TOKENS
+    """What is saved for. Where more can be paid for, more may be said, up to …"""
+    longest_goodbye_tokens: int = 600
     least_goodbye_tokens: int = 40
 
 
@@ -84,8 +86,8 @@ def goodbye_permit(policy: PermitPolicy, meter: Meter, left_pico: int) -> Permit
     """``left_pico`` with the goodbye's reserve in it. None: there will be no goodbye."""
     whole = meter.affordable_output_tokens(left_pico)
     if whole >= policy.ample_goodbye_tokens:
-        return Permit(max_output_tokens=policy.ample_goodbye_tokens)
+        return Permit(max_output_tokens=min(whole, policy.longest_goodbye_tokens))
     alone = meter.affordable_alone_tokens(left_pico)
     if alone >= policy.least_goodbye_tokens:
-        return Permit(max_output_tokens=min(alone, policy.ample_goodbye_tokens), alone=True)
+        return Permit(max_output_tokens=min(alone, policy.longest_goodbye_tokens), alone=True)
     return Permit(max_output_tokens=whole) if whole >= policy.least_goodbye_tokens else None
