@@ -94,18 +94,25 @@ def _mixed(rng: Random, number: int) -> SessionSpec:
     )
 
 
-LIMITED: tuple[tuple[str, Provider, Talk, tuple[float, float]], ...] = (
-    ("openai short", Provider.OPENAI_REALTIME, BRISK, (0.6, 1.0)),
-    ("openai long", Provider.OPENAI_REALTIME, TELLING, (1.2, 2.0)),
-    ("gemini short", Provider.GEMINI_LIVE, WORDY, (0.6, 0.8)),
-    ("gemini long", Provider.GEMINI_LIVE, TELLING, (1.2, 1.8)),
+Kind = tuple[str, Provider, Talk, tuple[float, float]]
+"""Name, provider, how they talk, dollars of the limit."""
+OPENAI_SHORT: Kind = ("openai short", Provider.OPENAI_REALTIME, BRISK, (0.6, 1.0))
+OPENAI_LONG: Kind = ("openai long", Provider.OPENAI_REALTIME, TELLING, (1.0, 1.6))
+GEMINI_SHORT: Kind = ("gemini short", Provider.GEMINI_LIVE, WORDY, (0.6, 0.8))
+GEMINI_LONG: Kind = ("gemini long", Provider.GEMINI_LIVE, TELLING, (0.8, 1.2))
+LIMITED = (
+    OPENAI_SHORT,
+    GEMINI_SHORT,
+    OPENAI_LONG,
+    GEMINI_LONG,
+    *(2 * (OPENAI_SHORT, GEMINI_SHORT)),
 )
-"""Kind, provider, how they talk, dollars of the limit."""
+"""In turn: each long one takes the processor as long as several short ones."""
 
 
 def limited(count: int, seed: int) -> list[SessionSpec]:
-    """Sessions that all run into their limits; every other one's interviewer does not heed the
-    word to wrap up."""
+    """Sessions that all run into their limits; half of the interviewers do not heed the word to
+    wrap up."""
     rng = Random(seed)
     return [_limited(rng, number) for number in range(count)]
 
@@ -119,7 +126,7 @@ def _limited(rng: Random, number: int) -> SessionSpec:
         provider=provider,
         limit_usd=round(rng.uniform(*limits), 2),
         talk=talk,
-        disobey=number % 8 >= 4,
+        disobey=number // len(LIMITED) % 2 == 1,
     )
 
 
