@@ -206,7 +206,8 @@ class Pool:
         if answer.why is Why.DRAINING:
             waiter.set_exception(FleetDraining(retry_after_s=retry_after_s))
         else:
-            waiter.set_exception(FleetFull(retry_after_s=retry_after_s))
+            error = FleetFull(retry_after_s=retry_after_s, estimated_wait_s=answer.estimate_s)
+            waiter.set_exception(error)
         # Whoever asked may have gone; nobody else needs to hear of it.
         waiter.exception()
 

@@ -30,6 +30,9 @@ async def get_fleet(ports: PortsDep) -> FleetView:
         ),
         slots={"total": crew.slots, "free": crew.free},
         queue=crew.queue,
+        estimated_wait_s=(
+            None if crew.estimated_wait_s is None else round(crew.estimated_wait_s, 1)
+        ),
         sessions=sessions,
         budget=TotalsView.of(totals),
         providers=[

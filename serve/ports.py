@@ -146,6 +146,8 @@ class Crew:
     free: int
     queue: int
     """Accepted sessions that no actor has yet."""
+    estimated_wait_s: float | None = 0.0
+    """Until a session asked for now has an actor; None: nobody knows."""
 
 
 class Roster(Protocol):

@@ -127,6 +127,7 @@ class RealRoster:
             slots=books.max_sessions,
             free=0 if books.draining else max(0, books.max_sessions - books.permits),
             queue=books.waiting,
+            estimated_wait_s=books.estimated_wait_s,
         )
 
 

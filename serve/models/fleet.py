@@ -31,6 +31,7 @@ class FleetView(View):
                 "actors": {"warm": 2, "reserved": 0, "live": 3, "starting": 1},
                 "slots": {"total": 200, "free": 197},
                 "queue": 0,
+                "estimated_wait_s": 0.0,
                 "sessions": {"live": 3, "gone": 41},
                 "budget": {
                     "spent_micro_usd": 18250000,
@@ -50,6 +51,8 @@ class FleetView(View):
     actors: ActorsView
     slots: dict[str, int]
     queue: int
+    estimated_wait_s: float | None
+    """Until a session asked for now has an actor. Null: not known, or none are taken."""
     sessions: dict[SessionState, int]
     budget: TotalsView
     providers: list[ProviderView]
