@@ -40,6 +40,7 @@ from fleet.roster_model import (
     Why,
 )
 
+
 @dataclass(kw_only=True)
 class _Actor:
     actor_id: ActorId
@@ -231,9 +232,7 @@ class Roster:
         self._draining = True
         queue, self._queue = self._queue, []
         self._permits.clear()
-        turned_away: list[Command] = [
-            self._turn_away(s, Why.DRAINING, None) for s in queue
-        ]
+        turned_away: list[Command] = [self._turn_away(s, Why.DRAINING, None) for s in queue]
         ids = [a.actor_id for a in self._actors.values() if a.state is not ActorState.DYING]
         return [*turned_away, *(c for i in ids for c in self._dismiss(i, now))]
 
@@ -345,10 +344,11 @@ class Roster:
     def _estimate_s(self, place: int, now: float) -> float | None:
         """How long until the session at ``place`` of the queue gets a slot and an actor; None: it
         needs another's slot, and nobody knows how long sessions last."""
-        missing = self._slots_missing(place)
-        if missing > 0:
-            return self._forecast.for_slot_s(missing, self._limits.max_sessions)
-        return self._start_estimate_s(place, now)
+        missing, start_s = self._slots_missing(place), self._start_estimate_s(place, now)
+        if missing == 0:
+            return start_s
+        slot_s = self._forecast.for_slot_s(missing, self._limits.max_sessions)
+        return None if slot_s is None else max(slot_s, start_s)
 
     def _start_estimate_s(self, place: int, now: float) -> float:
         starting = [a for a in self._actors.values() if a.state is ActorState.STARTING]

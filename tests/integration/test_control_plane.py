@@ -482,7 +482,7 @@ class TestBurst:
         assert await fleet.permits() == 0
         assert not await fleet.livekit.list_rooms([a.record.room for a in served])
 
-
+    @pytest.mark.timeout(300)
     async def test_a_burst_of_keys_makes_one_session_each(
         self, ray_cluster: RayCluster, shared_redis: str, livekit_server: LiveKitAccess
     ) -> None:
@@ -493,7 +493,7 @@ class TestBurst:
             await fleet.warm()
             fleet._script = "brief"
             seen: dict[str, set[str]] = {f"k-{n}": set() for n in range(30)}
-            estimates: list[float | None] = []
+            retry_after_s: list[float] = []
 
             async def ask(key: str) -> None:
                 while True:
@@ -501,8 +501,7 @@ class TestBurst:
                     try:
                         given = await fleet.dispatcher.dispatch(asked)
                     except FleetFull as full:
-                        assert full.retry_after_s is not None and full.retry_after_s >= 1
-                        estimates.append(full.estimated_wait_s)
+                        retry_after_s.append(full.retry_after_s or 0.0)
                         await asyncio.sleep(1)
                     except SessionNotFound:
                         # The twin of one that was refused: its record was withdrawn.
@@ -531,7 +530,7 @@ class TestBurst:
             assert len({r.actor_id for r in records}) == len(records)
             listed = await fleet.registry.list(limit=200)
             assert {r.session_id for r in listed.records} == made
-            assert estimates and any(e is not None for e in estimates)
+            assert min(retry_after_s) >= 1
             await until(fleet.all_free)
 
 

@@ -161,9 +161,7 @@ class TestFull:
         books.release(B, 5)
         books.actor_gone(second)
         (start,) = books.tick(5)
-        assert books.actor_warm(start.actor_id, 6) == [
-            Grant(session_id=C, actor_id=start.actor_id)
-        ]
+        assert books.actor_warm(start.actor_id, 6) == [Grant(session_id=C, actor_id=start.actor_id)]
 
     def test_nobody_is_sent_away_for_an_interviews_length(self):
         books = warm_roster(warm_target=1, max_sessions=1)
