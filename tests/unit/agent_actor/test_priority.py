@@ -47,7 +47,7 @@ def test_every_thread_comes_back() -> None:
 
 
 def test_without_privileges_nice_is_left_alone_and_batch_is_left_again() -> None:
-    # Capabilities are dropped, whoever runs this: nice could not be taken back.
+    # As for whoever may not take nice back; this may be run by one who may.
     drop = "import agent_actor.priority as p\np._may_return_to = lambda nice: False\n"
     before, low, inherited, after = look(before=drop)
     assert low == inherited == [before[0], 3]
