@@ -10,11 +10,11 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
 import structlog
-from livekit.agents.utils import http_context
 
 from agent_actor.contract import ActorId, SessionId
 from agent_actor.errors import ActorBusy, AgentError
@@ -25,6 +25,7 @@ from agent_actor.messages import (
     Allowance,
     Assignment,
     JoinReport,
+    Pulse,
     SessionResult,
     StopOrder,
     UsageReport,
@@ -33,7 +34,7 @@ from agent_actor.messages import (
 from agent_actor.session import InterviewSession
 from agent_actor.settings import AgentSettings, TransportKind
 from agent_actor.transport import LiveKitTransport, Transport
-from agent_actor.warm import warm_process
+from agent_actor.warm import WarmParts, restore_priority, warm_process
 
 
 class SessionActor:
@@ -49,12 +50,15 @@ class SessionActor:
         self._joined: asyncio.Future[JoinReport] = asyncio.get_event_loop().create_future()
         # The outcome is also in run()'s result; nobody needs to have asked for it here.
         self._joined.add_done_callback(lambda f: f.cancelled() or f.exception())
+        self._warm = WarmParts(self._settings)
         self._assigned: SessionId | None = None
         self._session: InterviewSession | None = None
 
     async def warm(self) -> WarmReport:
         """Returns when the next ``run`` has nothing left to load. Idempotent."""
         await warm_process(self._settings)
+        await self._warm.open()
+        await restore_priority()
         return WarmReport(
             actor_id=self._actor_id,
             pid=os.getpid(),
@@ -71,9 +75,13 @@ class SessionActor:
         if self._assigned is not None:
             raise ActorBusy(f"actor {self._actor_id} already serves session {self._assigned}")
         self._assigned = assignment.session_id
-        structlog.contextvars.bind_contextvars(session_id=assignment.session_id)
         try:
-            result = await self._serve(assignment, budget)
+            await restore_priority()
+            await self._warm.open()
+            serving = asyncio.create_task(
+                self._serve(assignment, budget), context=self._warm.context
+            )
+            result = await serving
             self._settle_joined(result)
             return result
         finally:
@@ -100,11 +108,16 @@ class SessionActor:
         if self._session is not None:
             self._session.observe(observers)
 
-    async def ping(self) -> float:
-        """Seconds since the actor's process began to construct it."""
-        return time.monotonic() - self._started
+    async def ping(self) -> Pulse:
+        ahead = self._warm.preopened
+        return Pulse(
+            age_s=time.monotonic() - self._started,
+            ahead_open=ahead is not None and ahead.open,
+            ahead={} if ahead is None else {fate.value: n for fate, n in ahead.fates.items()},
+        )
 
     async def _serve(self, assignment: Assignment, budget: Any | None) -> SessionResult:
+        structlog.contextvars.bind_contextvars(session_id=assignment.session_id)
         journal = JournalWriter(
             self._settings.redis_url,
             self._settings.redis_namespace,
@@ -125,10 +138,12 @@ class SessionActor:
             ask_budget=ask_budget,
             on_joined=self._on_joined,
             actor_id=self._actor_id,
+            opened=self._warm.opened,
         )
         try:
-            async with http_context.open():
-                return await self._session.run()
+            result = await self._session.run()
+            await self._warm.aclose()
+            return replace(result, preopened=(await self.ping()).ahead)
         finally:
             await journal.aclose()
 

@@ -6,6 +6,7 @@ UsageReport, SessionResult. Budget actor → session: Allowance.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
@@ -52,6 +53,17 @@ class WarmReport:
     node_id: str
     warm_s: float
     pss_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulse:
+    """An actor lives. ``age_s``: since its process began to construct it."""
+
+    age_s: float
+    ahead_open: bool = False
+    """It holds a connection that was opened ahead."""
+    ahead: Mapping[str, int] = field(default_factory=dict)
+    """What has become of such connections, by ``Fate``. Cumulative."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,3 +209,5 @@ class SessionResult:
     """The provider's own session ids, in order: one per connection."""
     unmapped: tuple[str, ...] = ()
     """Settings that the provider could not take, in words."""
+    preopened: Mapping[str, int] = field(default_factory=dict)
+    """What became of connections that its actor opened ahead, by ``Fate``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -44,7 +44,7 @@ from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResul
 from agent_actor.metadata import Found, wait_for_config
 from agent_actor.pricing import Rate, RateTable
 from agent_actor.prompting import instructions_for
-from agent_actor.providers.base import ProviderModel, WireTaps
+from agent_actor.providers.base import ProviderModel, WireTaps, nothing_opened
 from agent_actor.providers.factory import build_provider, is_capped, new_meter, new_wire
 from agent_actor.providers.failures import classify
 from agent_actor.providers.openai import TRANSCRIPTION_MODEL
@@ -79,6 +79,7 @@ class InterviewSession:
         ask_budget: AskBudget,
         on_joined: Callable[[JoinReport], None],
         actor_id: ActorId,
+        opened: Callable[[str], Awaitable[Any | None]] = nothing_opened,
     ) -> None:
         self._assignment = assignment
         self._settings = settings
@@ -86,6 +87,7 @@ class InterviewSession:
         self._ask_budget = ask_budget
         self._on_joined = on_joined
         self._actor_id = actor_id
+        self._opened = opened
         self._recorder = Recorder(journal)
         self._signals: asyncio.Queue[Signal] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -225,6 +227,7 @@ class InterviewSession:
             client=spending.client_event,
             connected=self._on_provider_connected,
             disconnected=self._on_provider_disconnected,
+            opened=self._opened,
         )
         provider = build_provider(config, self._settings, rate.model, taps)
         self._provider = provider

@@ -25,6 +25,13 @@ class TransportKind(StrEnum):
     """Not at all: a scripted participant in the same process. For load tests."""
 
 
+class PreopenProvider(StrEnum):
+    """To whom warm actors open a connection before they have a session."""
+
+    OFF = "off"
+    OPENAI_REALTIME = "openai_realtime"
+
+
 _PROVIDERS_OWN = (".openai.com", ".googleapis.com", ".azure.com")
 
 
@@ -53,6 +60,14 @@ class AgentSettings(BaseSettings):
     """A CA to trust for ``gemini_base_url`` alone, beside nothing else."""
 
     transport: TransportKind = TransportKind.LIVEKIT
+
+    preopen_provider: PreopenProvider = PreopenProvider.OFF
+    preopen_model: str | None = None
+    """Which model sessions are expected to ask for; None: the rate table's default."""
+    preopen_max_age_s: float = Field(default=240.0, ge=5, le=1800)
+    """A connection that nobody has taken by then is closed and opened anew."""
+    preopen_max: int = Field(default=8, ge=1, le=1000)
+    """How many warm actors of a node may hold one at once."""
 
     room_connect_timeout_s: float = 10.0
     metadata_timeout_s: float = 5.0

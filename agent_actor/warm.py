@@ -5,16 +5,112 @@ What no fork may come after is here, the rest is in ``prepare``.
 
 from __future__ import annotations
 
-from livekit import rtc
+import asyncio
+import contextvars
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
+import aiohttp
+import structlog
+from livekit import rtc
+from livekit.agents.utils import http_context
+
+from agent_actor import priority
+from agent_actor.errors import AgentError
 from agent_actor.prepare import prepare
-from agent_actor.settings import AgentSettings
+from agent_actor.providers import openai
+from agent_actor.providers.places import Place
+from agent_actor.providers.preopened import Preopened
+from agent_actor.rates import load_rates
+from agent_actor.settings import AgentSettings, PreopenProvider
+
+RESTORE_EVERY_S = 0.1
+RESTORE_TRIES = 50
+
+log = structlog.get_logger(__name__)
 
 
 async def warm_process(settings: AgentSettings) -> None:
     """Safe to call more than once. Nothing is connected and nothing is billed."""
     prepare()
     _start_webrtc()
+
+
+class WarmParts:
+    """What a warm actor holds for its one session. Use: ``open``, then ``aclose``, which may come
+    without it. All in one event loop.
+
+    ``context`` is where the session has to run: the framework finds its HTTP session there.
+    """
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self.context = contextvars.copy_context()
+        self.preopened: Preopened | None = None
+        self._settings = settings
+        self._place = Place(settings.preopen_max)
+        self._http: asyncio.Future[aiohttp.ClientSession] | None = None
+        self._over = asyncio.Event()
+        self._holding: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Idempotent. What cannot be had is left to the session."""
+        http = await self._open_http()
+        if self._settings.preopen_provider is PreopenProvider.OPENAI_REALTIME:
+            await self._open_ahead(http)
+
+    async def opened(self, url: str) -> Any | None:
+        """For ``WireTaps``: the connection that was opened ahead, if it is the right one."""
+        self._place.release()
+        return None if self.preopened is None else await self.preopened.take(url)
+
+    async def aclose(self) -> None:
+        if self.preopened is not None:
+            await self.preopened.aclose()
+        self._place.release()
+        self._over.set()
+        if self._holding is not None:
+            await asyncio.gather(self._holding, return_exceptions=True)
+
+    async def _open_http(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            self._http = asyncio.get_running_loop().create_future()
+            self._holding = asyncio.create_task(self._hold_http(self._http), context=self.context)
+        return await asyncio.shield(self._http)
+
+    async def _hold_http(self, http: asyncio.Future[aiohttp.ClientSession]) -> None:
+        async with http_context.open() as session:
+            http.set_result(session)
+            await self._over.wait()
+
+    async def _open_ahead(self, http: aiohttp.ClientSession) -> None:
+        if self.preopened is not None:
+            return
+        settings = self._settings
+        aliases, unpriced = settings.model_aliases, settings.unpriced_models
+        try:
+            rates = load_rates(settings.rates_path, aliases, unpriced)
+            today = datetime.now(UTC).date()
+            rate = rates.rate_for("openai_realtime", settings.preopen_model, today)
+        except AgentError as error:
+            log.warning("no connection is opened ahead", code=error.code)
+            return
+        self.preopened = Preopened(
+            openai.url_of(settings, rate.model),
+            partial(openai.open_ahead, settings=settings, http=http),
+            max_age_s=settings.preopen_max_age_s,
+            may_open=self._place.take,
+        )
+        self.preopened.start()
+
+
+async def restore_priority() -> None:
+    """What has got ready gives way no longer."""
+    for _ in range(RESTORE_TRIES):
+        if priority.restore():
+            return
+        await asyncio.sleep(RESTORE_EVERY_S)
+    log.warning("the usual priority could not be had")
 
 
 def _start_webrtc() -> None:

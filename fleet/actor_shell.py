@@ -20,6 +20,7 @@ from agent_actor.messages import (
     Allowance,
     Assignment,
     JoinReport,
+    Pulse,
     SessionResult,
     StopOrder,
     WarmReport,
@@ -74,9 +75,9 @@ class ActorShell:
     async def observe(self, observers: Sequence[str]) -> None:
         await self._actor.observe(observers)
 
-    async def ping(self) -> float:
-        age_s: float = await self._actor.ping()
-        return age_s
+    async def ping(self) -> Pulse:
+        pulse: Pulse = await self._actor.ping()
+        return pulse
 
 
 def shell_for(class_path: str) -> type[ActorShell]:

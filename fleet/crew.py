@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from agent_actor import forkserver
 from agent_actor.contract import ActorId
-from agent_actor.messages import WarmReport
+from agent_actor.messages import Pulse, WarmReport
 from fleet import ray_calls
 from fleet.actor_shell import shell_for
 from fleet.errors import ActorLost
@@ -53,8 +53,9 @@ class Crew(Protocol):
     async def rejoin(self, actor_id: ActorId) -> WarmReport:
         """The same for one that an earlier roster made."""
 
-    async def ping(self, actor_id: ActorId, deadline_s: float) -> None:
-        """Raises ActorLost (it is dead) or NoAnswer (it may be busy)."""
+    async def ping(self, actor_id: ActorId, deadline_s: float) -> Pulse | None:
+        """None: it lives and says no more. Raises ActorLost (it is dead) or NoAnswer (it may be
+        busy)."""
 
     def kill(self, actor_id: ActorId) -> None: ...
 
@@ -84,13 +85,14 @@ class RayCrew:
         self._handles[actor_id] = ray_calls.find(actor_name(actor_id), self._namespace)
         return await self._warm(actor_id)
 
-    async def ping(self, actor_id: ActorId, deadline_s: float) -> None:
+    async def ping(self, actor_id: ActorId, deadline_s: float) -> Pulse | None:
         handle = self._handles.get(actor_id)
         if handle is None:
             raise ActorLost(actor_name(actor_id), "ended")
-        await ray_calls.answer(
+        pulse = await ray_calls.answer(
             handle.ping.remote(), part=actor_name(actor_id), deadline_s=deadline_s
         )
+        return pulse if isinstance(pulse, Pulse) else None
 
     def kill(self, actor_id: ActorId) -> None:
         handle = self._handles.pop(actor_id, None)

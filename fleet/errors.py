@@ -148,9 +148,11 @@ class FleetFull(FleetError):
     retryable = True
     http_status = 503
 
-    def __init__(self, *, retry_after_s: float) -> None:
+    def __init__(self, *, retry_after_s: float, estimated_wait_s: float | None = None) -> None:
+        """``estimated_wait_s``: until a session would begin that could wait; None: not known."""
         super().__init__("every session slot is taken")
         self.retry_after_s = retry_after_s
+        self.estimated_wait_s = estimated_wait_s
 
 
 class FleetDraining(FleetError):

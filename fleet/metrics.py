@@ -104,6 +104,12 @@ SPECS = (
         meaning="Sessions stopped from outside: told to end for money long before, or silent.",
     ),
     Spec(
+        name="fleet_preopened_total",
+        kind=Counter,
+        labels=("fate",),
+        meaning="Connections to providers that warm actors opened ahead, and what became of them.",
+    ),
+    Spec(
         name="fleet_livekit_call_seconds",
         kind=Histogram,
         labels=("call", "outcome"),

@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -22,6 +22,7 @@ from fleet.endings import Sleep
 from fleet.errors import ActorLost, FleetDraining, FleetError, FleetFull
 from fleet.metrics import Metrics
 from fleet.owned_tasks import OwnedTasks
+from fleet.preopened import PulseTally, counted
 from fleet.roster import Roster
 from fleet.roster_model import (
     Command,
@@ -63,6 +64,10 @@ class PoolSnapshot:
     warm_s: tuple[float, ...]
     """How long the last starts took, oldest first."""
     last_start_error: str | None
+    preopened_open: int = 0
+    """Connections that warm actors hold open ahead."""
+    preopened: Mapping[str, int] = field(default_factory=dict)
+    """What became of others, see ``fleet.preopened``."""
 
 
 class Pool:
@@ -83,6 +88,7 @@ class Pool:
         self._crew = crew
         self._sleep = sleep
         self._metrics = metrics or Metrics()
+        self._ahead = PulseTally(self._metrics)
         self._clock = clock
         self._check_interval_s = check_interval_s
         self._waiters: dict[SessionId, asyncio.Future[ActorId]] = {}
@@ -124,7 +130,10 @@ class Pool:
 
     def begin(self, session_id: SessionId) -> ActorId | None:
         """The session's actor, its own from now on. None: not reserved (any more)."""
-        return self._roster.begin(session_id, self._clock())
+        actor_id = self._roster.begin(session_id, self._clock())
+        if actor_id is not None:
+            self._ahead.begun(actor_id)
+        return actor_id
 
     def release(self, session_id: SessionId) -> None:
         """The session is over, or was never begun. Repeating it is fine."""
@@ -145,6 +154,8 @@ class Pool:
             pids={actor: report.pid for actor, report in self._warm_reports.items()},
             warm_s=tuple(self._recent_warm_s),
             last_start_error=self._last_start_error,
+            preopened_open=self._ahead.open,
+            preopened=counted(self._metrics),
         )
 
     # Inside
@@ -172,10 +183,11 @@ class Pool:
         """Whether it is there for its session: a node that went takes many warm actors along,
         and each would cost its session an attempt."""
         try:
-            await self._crew.ping(actor_id, RESERVED_PING_S)
+            pulse = await self._crew.ping(actor_id, RESERVED_PING_S)
         except FleetError as error:
             log.warning("reserved_actor_lost", actor_id=actor_id, error=str(error))
             return False
+        self._ahead.pulse(actor_id, pulse)
         return True
 
     def _apply(self, commands: list[Command]) -> None:
@@ -206,7 +218,8 @@ class Pool:
         if answer.why is Why.DRAINING:
             waiter.set_exception(FleetDraining(retry_after_s=retry_after_s))
         else:
-            waiter.set_exception(FleetFull(retry_after_s=retry_after_s))
+            error = FleetFull(retry_after_s=retry_after_s, estimated_wait_s=answer.estimate_s)
+            waiter.set_exception(error)
         # Whoever asked may have gone; nobody else needs to hear of it.
         waiter.exception()
 
@@ -214,6 +227,7 @@ class Pool:
         self._crew.kill(actor_id)
         self._warm_reports.pop(actor_id, None)
         self._missed.pop(actor_id, None)
+        self._ahead.gone(actor_id)
         self._roster.actor_gone(actor_id)
 
     async def _get_warm(
@@ -251,7 +265,7 @@ class Pool:
 
     async def _check(self, actor_id: ActorId) -> None:
         try:
-            await self._crew.ping(actor_id, CHECK_PING_S)
+            self._ahead.pulse(actor_id, await self._crew.ping(actor_id, CHECK_PING_S))
             self._missed.pop(actor_id, None)
         except ActorLost:
             self._found_lost(actor_id)

@@ -4,10 +4,12 @@ Pure: every method takes ``now`` (seconds of any steady clock), changes the book
 returns what is left to do as commands. Whoever owns the roster executes them in order.
 
 * A **permit** is held for every admitted session, from before it is accepted until it is over.
-  There are never more than ``max_sessions`` of them, those of waiting sessions included.
+  It takes a **slot** from when it is first given an actor until it is released; there are never
+  more than ``max_sessions`` of these.
 * An actor serves one session. Once a session has begun on it, it is never handed out again.
-* A session that finds no warm actor, though there are slots, waits its turn: first come, first
-  served, up to its deadline. Sessions that lost an actor go before those that had none yet.
+* A session that finds no slot or no warm actor waits its turn, if the estimate says that it comes
+  before its deadline and the queue is not full: first come, first served. Sessions that lost an
+  actor keep their slot and go before those that had none yet.
 * A reservation that nobody begins within its lease is taken back; the actor, unused, is warm
   again. Beginning it afterwards is refused, so the actor is never given away twice.
 
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 
 from agent_actor.contract import ActorId, SessionId
 from autoscaler.policy import PoolCounts, decide
+from fleet.forecast import Forecast
 from fleet.roster_model import (
     ActorState,
     ActorView,
@@ -36,9 +39,6 @@ from fleet.roster_model import (
     Wait,
     Why,
 )
-
-_LEARNING_RATE = 0.3
-"""Weight of the newest start in the expectation of the next."""
 
 
 @dataclass(kw_only=True)
@@ -57,6 +57,8 @@ class _Permit:
     until: float
     """While waiting: the deadline. While reserved: the end of the lease."""
     estimate_s: float = 0.0
+    holds_slot: bool = False
+    began_at: float | None = None
 
 
 class Roster:
@@ -70,7 +72,7 @@ class Roster:
         self._queue: list[SessionId] = []
         self._counted: Counter[str] = Counter()
         self._turned_away: Counter[str] = Counter()
-        self._expected_warm_s = limits.expected_warm_s
+        self._forecast = Forecast(warm_s=limits.expected_warm_s, lanes=limits.max_starting)
         self._failed_in_row = 0
         self._next_start_at: float | None = None
         self._draining = False
@@ -84,16 +86,13 @@ class Roster:
         if held is not None:
             return self._answer_again(held)
         if self._draining:
-            return self._turn_away(session_id, Why.DRAINING, self._limits.full_retry_after_s)
-        if len(self._permits) >= self._limits.max_sessions:
-            return self._turn_away(session_id, Why.SLOTS, self._limits.full_retry_after_s)
+            return self._turn_away(session_id, Why.DRAINING, None)
         actor = self._first_warm()
-        if actor is not None:
+        if actor is not None and not self._queue and self._free_slots() > 0:
             return self._give(_Permit(session_id=session_id, until=0.0), actor, now)
         if len(self._queue) >= self._limits.queue_limit:
-            retry_after_s = max(1.0, self._estimate_s(len(self._queue), now))
-            return self._turn_away(session_id, Why.QUEUE, retry_after_s)
-        return self._enqueue(session_id, now, wait_s, place=len(self._queue))
+            return self._turn_away(session_id, Why.QUEUE, self._estimate_s(len(self._queue), now))
+        return self._enqueue(_Permit(session_id=session_id, until=now + wait_s), now, wait_s)
 
     def reassign(self, session_id: SessionId, now: float, wait_s: float) -> list[Command | Wait]:
         """Another actor for a session whose own failed. Its permit stays, its actor goes.
@@ -107,10 +106,15 @@ class Roster:
             self._permits[session_id] = held
             return [self._answer_again(held)]
         commands: list[Command | Wait] = [*self._dismiss(held.actor_id, now)]
+        again = _Permit(session_id=session_id, until=now + wait_s, holds_slot=True)
         actor = self._first_warm()
         if actor is not None:
-            return [*commands, self._give(_Permit(session_id=session_id, until=0.0), actor, now)]
-        return [*commands, self._enqueue(session_id, now, wait_s, place=0)]
+            return [*commands, self._give(again, actor, now)]
+        answer = self._enqueue(again, now, wait_s)
+        if isinstance(answer, TurnAway):
+            # Its slot is free for whoever waits.
+            return [*commands, answer, *self._serve_queue(now)]
+        return [*commands, answer]
 
     def begin(self, session_id: SessionId, now: float) -> ActorId | None:
         """The session takes its actor: from now on the actor is its own. None: no such
@@ -120,6 +124,8 @@ class Roster:
         if actor is None or actor.state not in (ActorState.RESERVED, ActorState.LIVE):
             return None
         self._move(actor, ActorState.LIVE, now)
+        if held is not None and held.began_at is None:
+            held.began_at = now
         return actor.actor_id
 
     def release(self, session_id: SessionId, now: float) -> list[Command]:
@@ -132,11 +138,14 @@ class Roster:
             return []
         if held.actor_id is None:
             self._queue.remove(session_id)
-            return [self._turn_away(session_id, Why.GIVEN_UP, 0.0)]
+            answer = self._turn_away(session_id, Why.GIVEN_UP, 0.0)
+            return [answer, *self._serve_queue(now)]
+        if held.began_at is not None:
+            self._forecast.ended(now - held.began_at)
         actor = self._actors.get(held.actor_id)
         if actor is not None and actor.state is ActorState.RESERVED:
             return self._make_warm(actor, now)
-        return self._dismiss(held.actor_id, now)
+        return [*self._dismiss(held.actor_id, now), *self._serve_queue(now)]
 
     # Actors
 
@@ -145,7 +154,7 @@ class Roster:
         actor = self._actors.get(actor_id)
         if actor is None or actor.state is not ActorState.STARTING:
             return []
-        self._expected_warm_s += _LEARNING_RATE * ((now - actor.since) - self._expected_warm_s)
+        self._forecast.started(now - actor.since)
         self._failed_in_row, self._next_start_at = 0, None
         return self._make_warm(actor, now)
 
@@ -197,7 +206,9 @@ class Roster:
             actor_id=actor_id, state=state, since=now, session_id=session_id
         )
         if session_id is not None:
-            self._permits[session_id] = _Permit(session_id=session_id, actor_id=actor_id, until=now)
+            self._permits[session_id] = _Permit(
+                session_id=session_id, actor_id=actor_id, until=now, holds_slot=True
+            )
 
     # Time
 
@@ -221,9 +232,7 @@ class Roster:
         self._draining = True
         queue, self._queue = self._queue, []
         self._permits.clear()
-        turned_away: list[Command] = [
-            self._turn_away(s, Why.DRAINING, self._limits.full_retry_after_s) for s in queue
-        ]
+        turned_away: list[Command] = [self._turn_away(s, Why.DRAINING, None) for s in queue]
         ids = [a.actor_id for a in self._actors.values() if a.state is not ActorState.DYING]
         return [*turned_away, *(c for i in ids for c in self._dismiss(i, now))]
 
@@ -251,7 +260,9 @@ class Roster:
             max_sessions=self._limits.max_sessions,
             warm_target=self._limits.warm_target,
             draining=self._draining,
-            expected_warm_s=self._expected_warm_s,
+            expected_warm_s=self._forecast.warm_s,
+            expected_session_s=self._forecast.session_s,
+            estimated_wait_s=self._wait_now_s(now),
             granted_total=self._counted["granted"],
             waited_total=self._counted["waited"],
             turned_away_total=dict(self._turned_away),
@@ -278,44 +289,71 @@ class Roster:
             return Grant(session_id=held.session_id, actor_id=held.actor_id)
         return Wait(session_id=held.session_id, estimate_s=held.estimate_s, until=held.until)
 
-    def _turn_away(self, session_id: SessionId, why: Why, retry_after_s: float) -> TurnAway:
+    def _turn_away(
+        self, session_id: SessionId, why: Why, estimate_s: float | None, wait_s: float = 0.0
+    ) -> TurnAway:
+        """It may come again when what it is ready to wait, ``wait_s``, would be enough."""
         self._turned_away[why] += 1
-        return TurnAway(session_id=session_id, why=why, retry_after_s=retry_after_s)
+        retry_s = self._limits.full_retry_after_s if estimate_s is None else estimate_s - wait_s
+        retry_s = min(max(1.0, retry_s), self._limits.max_retry_after_s)
+        return TurnAway(
+            session_id=session_id, why=why, retry_after_s=retry_s, estimate_s=estimate_s
+        )
 
     def _give(self, permit: _Permit, actor: _Actor, now: float) -> Grant:
         permit.actor_id, permit.until = actor.actor_id, now + self._limits.lease_s
+        permit.holds_slot = True
         self._permits[permit.session_id] = permit
         actor.session_id = permit.session_id
         self._move(actor, ActorState.RESERVED, now)
         self._counted["granted"] += 1
         return Grant(session_id=permit.session_id, actor_id=actor.actor_id)
 
-    def _enqueue(self, session_id: SessionId, now: float, wait_s: float, place: int) -> Answer:
-        estimate_s = self._estimate_s(place, now)
-        if estimate_s > wait_s:
-            return self._turn_away(session_id, Why.WAIT, max(1.0, estimate_s - wait_s))
-        permit = _Permit(session_id=session_id, until=now + wait_s, estimate_s=estimate_s)
-        self._permits[session_id] = permit
-        self._queue.insert(place, session_id)
+    def _enqueue(self, permit: _Permit, now: float, wait_s: float) -> Answer:
+        estimate_s: float | None
+        if permit.holds_slot:
+            place, why, estimate_s = 0, Why.WAIT, self._start_estimate_s(0, now)
+        else:
+            place = len(self._queue)
+            why = Why.SLOTS if self._slots_missing(place) > 0 else Why.WAIT
+            estimate_s = self._estimate_s(place, now)
+        if estimate_s is None or estimate_s > wait_s:
+            return self._turn_away(permit.session_id, why, estimate_s, wait_s)
+        permit.estimate_s = estimate_s
+        self._permits[permit.session_id] = permit
+        self._queue.insert(place, permit.session_id)
         self._counted["waited"] += 1
-        return Wait(session_id=session_id, estimate_s=estimate_s, until=permit.until)
+        return Wait(session_id=permit.session_id, estimate_s=estimate_s, until=permit.until)
 
-    def _estimate_s(self, place: int, now: float) -> float:
-        """How long until the session at ``place`` of the queue gets an actor: starts run side by
-        side, ``max_starting`` at a time, and those after them begin as the earlier ones end."""
-        ends = sorted(
-            max(0.0, a.since + self._expected_warm_s - now)
-            for a in self._actors.values()
-            if a.state is ActorState.STARTING
-        )
-        if place < len(ends):
-            return ends[place]
-        behind = place - len(ends)
-        lanes = self._limits.max_starting
-        lead_s = max(0.0, (self._next_start_at or now) - now)
-        ready_lanes = [0.0] * max(0, lanes - len(ends)) + ends[:lanes]
-        first_s = max(lead_s, ready_lanes[behind % lanes])
-        return first_s + self._expected_warm_s * (1 + behind // lanes)
+    def _free_slots(self) -> int:
+        taken = sum(1 for p in self._permits.values() if p.holds_slot)
+        return max(0, self._limits.max_sessions - taken)
+
+    def _slots_missing(self, place: int) -> int:
+        """How many sessions must end before there is a slot for ``place`` of the queue."""
+        ahead = sum(1 for s in self._queue[:place] if not self._permits[s].holds_slot)
+        return max(0, ahead + 1 - self._free_slots())
+
+    def _wait_now_s(self, now: float) -> float | None:
+        if self._draining:
+            return None
+        if self._first_warm() is not None and not self._queue and self._free_slots() > 0:
+            return 0.0
+        return self._estimate_s(len(self._queue), now)
+
+    def _estimate_s(self, place: int, now: float) -> float | None:
+        """How long until the session at ``place`` of the queue gets a slot and an actor; None: it
+        needs another's slot, and nobody knows how long sessions last."""
+        missing, start_s = self._slots_missing(place), self._start_estimate_s(place, now)
+        if missing == 0:
+            return start_s
+        slot_s = self._forecast.for_slot_s(missing, self._limits.max_sessions)
+        return None if slot_s is None else max(slot_s, start_s)
+
+    def _start_estimate_s(self, place: int, now: float) -> float:
+        starting = [a for a in self._actors.values() if a.state is ActorState.STARTING]
+        pause_s = max(0.0, (self._next_start_at or now) - now)
+        return self._forecast.for_actor_s(place, [now - a.since for a in starting], pause_s)
 
     def _first_warm(self) -> _Actor | None:
         return next((a for a in self._actors.values() if a.state is ActorState.WARM), None)
@@ -323,9 +361,18 @@ class Roster:
     def _make_warm(self, actor: _Actor, now: float) -> list[Command]:
         actor.session_id = None
         self._move(actor, ActorState.WARM, now)
-        if not self._queue:
-            return []
-        return [self._give(self._permits[self._queue.pop(0)], actor, now)]
+        return self._serve_queue(now)
+
+    def _serve_queue(self, now: float) -> list[Command]:
+        """Warm actors to those who wait, in turn, as far as there are slots."""
+        served: list[Command] = []
+        while self._queue and (actor := self._first_warm()) is not None:
+            permit = self._permits[self._queue[0]]
+            if not permit.holds_slot and self._free_slots() == 0:
+                break
+            self._queue.pop(0)
+            served.append(self._give(permit, actor, now))
+        return served
 
     def _dismiss(self, actor_id: ActorId, now: float) -> list[Command]:
         actor = self._actors.get(actor_id)
@@ -357,8 +404,11 @@ class Roster:
         for session_id in late:
             self._queue.remove(session_id)
             del self._permits[session_id]
-        retry_s = max(1.0, self._estimate_s(len(self._queue), now))
-        return [self._turn_away(s, Why.WAIT, retry_s) for s in late]
+        turned_away: list[Command] = [
+            self._turn_away(s, Why.WAIT, self._estimate_s(len(self._queue), now)) for s in late
+        ]
+        # One that lost its actor held a slot.
+        return [*turned_away, *self._serve_queue(now)] if late else []
 
     def _balance(self, now: float) -> list[Command]:
         counts = PoolCounts(

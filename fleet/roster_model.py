@@ -42,7 +42,10 @@ class RosterLimits:
     expected_warm_s: float
     """How long an actor takes to get warm, until the first ones have shown it."""
     full_retry_after_s: float
-    """What a session is told when every slot is taken: nobody knows when an interview ends."""
+    """What a session is told when every slot is taken, until the first sessions have shown how
+    long one lasts."""
+    max_retry_after_s: float = 60.0
+    """Nobody is sent away for longer than this: an interview may end at any time."""
     start_backoff_s: float = 1.0
     """Pause after a failed start; doubles with each further failure."""
     max_start_backoff_s: float = 30.0
@@ -89,6 +92,8 @@ class TurnAway:
     session_id: SessionId
     why: Why
     retry_after_s: float
+    estimate_s: float | None = None
+    """How long it would have had to wait; None: nobody knows."""
 
 
 Answer = Grant | Wait | TurnAway
@@ -119,6 +124,10 @@ class RosterSnapshot:
     warm_target: int
     draining: bool
     expected_warm_s: float
+    expected_session_s: float | None
+    """How long sessions last, by those that have ended; None: none has."""
+    estimated_wait_s: float | None
+    """Of a session asked for now; None: nobody knows."""
     granted_total: int
     waited_total: int
     turned_away_total: dict[str, int]

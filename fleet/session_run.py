@@ -35,6 +35,7 @@ from fleet.metrics import Metrics
 from fleet.observers import ObserverList
 from fleet.outcomes import learned
 from fleet.parts import AGENT_IDENTITY, BudgetClient, Records, Rooms, RosterClient, StartRequest
+from fleet.preopened import count_result
 from fleet.records import LIFE, RANK, RecordChanges, SessionRecord
 from fleet.session_actors import SessionActors
 from fleet.stopping import StopSwitch, cancelled, first_of
@@ -208,6 +209,7 @@ class SessionRun:
             if end.result is not None:
                 self._results.append(end.result)
                 self._parts.metrics.session_ended(end.result, self.request.provider)
+                count_result(self._parts.metrics, end.result)
             step = attempts.next_step(
                 end,
                 attempt=self._attempt,

@@ -16,6 +16,7 @@ from fleet.errors import FleetDraining, FleetError, SessionNotFound
 from fleet.escalation import Escalation, EscalationTiming
 from fleet.owned_tasks import OwnedTasks
 from fleet.parts import StartRequest
+from fleet.preopened import counted
 from fleet.session_run import RunLimits, RunParts, RunView, SessionRun
 from fleet.stopping import first_of
 
@@ -49,6 +50,8 @@ class SupervisorSnapshot:
     owed: int
     """End steps that failed and are tried again."""
     draining: bool
+    preopened: dict[str, int] = field(default_factory=dict)
+    """What sessions made of connections opened ahead, see ``fleet.preopened``."""
 
 
 class Supervisor:
@@ -189,6 +192,7 @@ class Supervisor:
             end_step_failures_total=dict(endings.failures),
             owed=endings.owed,
             draining=self._draining,
+            preopened=counted(self._parts.metrics),
         )
 
     # Inside

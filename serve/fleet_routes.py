@@ -1,6 +1,7 @@
 """The fleet as a whole, a study's cost, and the contract for other languages."""
 
 import asyncio
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
@@ -9,7 +10,7 @@ from serve.context import PortsDep, StudyIdPath
 from serve.cost_csv import CSV_RESPONSE, prefers_csv, study_csv
 from serve.errors import StudyNotFound
 from serve.models.cost import StudyCostView, TotalsView
-from serve.models.fleet import ActorsView, FleetView, ProviderView
+from serve.models.fleet import ActorsView, FleetView, PreopenedView, ProviderView
 from serve.problems import responses
 from serve.schema import render
 
@@ -30,6 +31,10 @@ async def get_fleet(ports: PortsDep) -> FleetView:
         ),
         slots={"total": crew.slots, "free": crew.free},
         queue=crew.queue,
+        estimated_wait_s=(
+            None if crew.estimated_wait_s is None else round(crew.estimated_wait_s, 1)
+        ),
+        preopened=crew.preopened and PreopenedView(**asdict(crew.preopened)),
         sessions=sessions,
         budget=TotalsView.of(totals),
         providers=[

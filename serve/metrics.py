@@ -8,6 +8,7 @@
     fleet_actors{state}                              warm, reserved, live, starting
     fleet_slots                                      most sessions at once
     fleet_queue                                      accepted sessions without an actor
+    fleet_estimated_wait_seconds                     until one asked for now has an actor
     fleet_sessions{state}                            as the registry has them
     fleet_spent_usd, fleet_estimate_usd              the fleet's account
     fleet_scrape_failed{part}                        1 where a gauge could not be read
@@ -150,6 +151,11 @@ class FleetGauges(Collector):
         if crew is not None:
             self._plain["fleet_slots"] = ("Most sessions at once.", crew.slots)
             self._plain["fleet_queue"] = ("Accepted sessions without an actor.", crew.queue)
+            if crew.estimated_wait_s is not None:
+                self._plain["fleet_estimated_wait_seconds"] = (
+                    "Until a session asked for now has an actor.",
+                    crew.estimated_wait_s,
+                )
         if totals is not None:
             # Prometheus has only floats; the exact figures are GET /v1/fleet's.
             spent, estimate = totals.spent_micro_usd / 1e6, totals.estimate_micro_usd / 1e6

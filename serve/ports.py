@@ -133,6 +133,16 @@ class Observers(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preopened:
+    """Connections to providers that warm actors opened ahead: ``open`` now, ``opened`` in all, and
+    ``wasted``, never used or used by a session that nobody came to."""
+
+    open: int
+    opened: int
+    wasted: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Crew:
     """The actors, by what they do now. ``slots`` is the most sessions there may be at once,
     ``free`` how many more are admitted now.
@@ -146,6 +156,10 @@ class Crew:
     free: int
     queue: int
     """Accepted sessions that no actor has yet."""
+    estimated_wait_s: float | None = 0.0
+    """Until a session asked for now has an actor; None: nobody knows."""
+    preopened: Preopened | None = None
+    """None: it could not be read."""
 
 
 class Roster(Protocol):

@@ -24,6 +24,7 @@ from agent_actor.contract import AgentError, ContractInvalid, ContractTooLarge, 
 from fleet.errors import (
     DispatchFailed,
     FleetError,
+    FleetFull,
     Unauthorized,
     WebhookRejected,
 )
@@ -262,4 +263,7 @@ def _status_of(error: FleetError) -> int:
 
 def _members_of(error: FleetError) -> dict[str, Any]:
     names = ("session_id", "step", "cause_code", "state")
-    return {name: value for name in names if (value := getattr(error, name, None)) is not None}
+    told = {name: value for name in names if (value := getattr(error, name, None)) is not None}
+    if isinstance(error, FleetFull) and error.estimated_wait_s is not None:
+        told["estimated_wait_s"] = round(error.estimated_wait_s, 1)
+    return told

@@ -21,10 +21,13 @@ from fleet.journal import Journal
 from fleet.limits import LimitChange, LimitChanger
 from fleet.livekit_client import LiveKitClient
 from fleet.observers import ObserverDesk
+from fleet.pool import PoolSnapshot
+from fleet.preopened import wasted
 from fleet.ray_calls import RemoteActor
 from fleet.registry import Registry
 from fleet.settings import FleetSettings
-from serve.ports import Crew, NewSession, Ports, ProviderInfo, Started
+from fleet.supervisor import SupervisorSnapshot
+from serve.ports import Crew, NewSession, Ports, Preopened, ProviderInfo, Started
 
 T = TypeVar("T")
 
@@ -118,7 +121,10 @@ class RealRoster:
         self._plane = plane
 
     async def crew(self) -> Crew:
-        books = (await self._plane.roster.snapshot()).books
+        pool, sessions = await asyncio.gather(
+            self._plane.roster.snapshot(), _or_none(self._plane.supervisor.snapshot())
+        )
+        books = pool.books
         return Crew(
             warm=books.warm,
             reserved=books.reserved,
@@ -127,6 +133,8 @@ class RealRoster:
             slots=books.max_sessions,
             free=0 if books.draining else max(0, books.max_sessions - books.permits),
             queue=books.waiting,
+            estimated_wait_s=books.estimated_wait_s,
+            preopened=None if sessions is None else _preopened(pool, sessions),
         )
 
 
@@ -236,6 +244,14 @@ def _provider(provider: Provider, base_url: str, own: str) -> ProviderInfo:
     endpoint = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
     return ProviderInfo(
         provider=provider, simulated=not f".{host}".endswith(own), endpoint=endpoint
+    )
+
+
+def _preopened(pool: PoolSnapshot, sessions: SupervisorSnapshot) -> Preopened:
+    return Preopened(
+        open=pool.preopened_open,
+        opened=pool.preopened.get("opened", 0),
+        wasted=wasted(pool.preopened, sessions.preopened),
     )
 
 

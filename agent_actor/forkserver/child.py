@@ -12,6 +12,7 @@ import socket
 import sys
 from importlib import import_module
 
+from agent_actor import priority
 from agent_actor.forkserver import protocol
 
 _F_SETSIG = 10
@@ -43,6 +44,7 @@ def become(
         os.close(source)
     os.chdir(request.cwd)
     take_environment(request.env)
+    priority.lower(priority.wanted_nice())
     argv = [os.fsdecode(each) for each in request.argv]
     sys.argv = argv
     # As the interpreter does for a script.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,10 @@ from agent_actor.wire_events import WireEvent
 
 RawEvent = Any
 """A server event as the provider sent it: a dict (OpenAI) or a LiveServerMessage (Gemini)."""
+
+
+async def nothing_opened(url: str) -> None:
+    """No connection was opened ahead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,8 @@ class WireTaps:
     """Asked before each response that we ask for; None: there is no money for it."""
     may_hear: Callable[[float], bool]
     """Asked before audio is sent, with its length in milliseconds."""
+    opened: Callable[[str], Awaitable[Any | None]] = nothing_opened
+    """A connection that is open to this address already; each is given once."""
 
 
 def tell_of_death(task: asyncio.Task[None], tell: Callable[[Exception], None]) -> None:

@@ -38,6 +38,7 @@ DEFAULT_VOICE = "marin"
 TRANSCRIPTION_MODEL = "gpt-4o-mini-transcribe"
 SETTLE_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 3.0
+HEARTBEAT_S = 20.0
 AUDIO_TOKENS_PER_S = 20
 _TURNS = "turns_update_"
 _TRUNCATION = "truncation_update_"
@@ -123,6 +124,14 @@ class TappedSession(openai.realtime.RealtimeSession):
 
     def _update(self, name: str, request: RealtimeSessionCreateRequest) -> None:
         super().send_event(self._wrap_session_update(utils.shortuuid(name), request))
+
+    async def _create_ws_conn(self) -> aiohttp.ClientWebSocketResponse:
+        url, _ = self._create_ws_url_and_headers()
+        opened: aiohttp.ClientWebSocketResponse | None = await self._taps.opened(url)
+        if opened is not None:
+            self._report_connection_acquired(0.0)
+            return opened
+        return await super()._create_ws_conn()
 
     async def _run_ws(self, ws_conn: aiohttp.ClientWebSocketResponse) -> None:
         try:
@@ -256,6 +265,25 @@ def build(
     )
     model.update_options(max_response_output_tokens=response_cap(settings))
     return ProviderModel(model=model, unmapped=(), take_turns=model.take_turns)
+
+
+async def open_ahead(
+    url: str, settings: AgentSettings, http: aiohttp.ClientSession
+) -> aiohttp.ClientWebSocketResponse:
+    """A connection as the plugin opens it. Nothing is sent on it. Raises ProviderKeyMissing."""
+    if settings.openai_api_key is None:
+        raise ProviderKeyMissing("OPENAI_API_KEY is not set on the node that runs the session")
+    key = settings.openai_api_key.get_secret_value()
+    headers = {"User-Agent": "LiveKit Agents", "Authorization": f"Bearer {key}"}
+    async with asyncio.timeout(settings.provider_connect_timeout_s):
+        # The heartbeat finds out about a connection that was dropped without a word.
+        return await http.ws_connect(url, headers=headers, heartbeat=HEARTBEAT_S)
+
+
+def url_of(settings: AgentSettings, model_name: str) -> str:
+    """Where the plugin opens a session for ``model_name``."""
+    base_url = settings.openai_base_url or openai.realtime.realtime_model.OPENAI_BASE_URL
+    return openai.realtime.realtime_model.process_base_url(base_url, model_name)
 
 
 def response_cap(settings: AgentSettings) -> int:

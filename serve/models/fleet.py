@@ -16,6 +16,15 @@ class ActorsView(View):
     starting: int
 
 
+class PreopenedView(View):
+    """Connections to providers that warm actors opened ahead. ``wasted``: never used, or used by a
+    session that nobody came to."""
+
+    open: int
+    opened: int
+    wasted: int
+
+
 class ProviderView(View):
     """imulated``: what speaks is a simulator, not the provider."""
 
@@ -31,6 +40,8 @@ class FleetView(View):
                 "actors": {"warm": 2, "reserved": 0, "live": 3, "starting": 1},
                 "slots": {"total": 200, "free": 197},
                 "queue": 0,
+                "estimated_wait_s": 0.0,
+                "preopened": {"open": 2, "opened": 9, "wasted": 1},
                 "sessions": {"live": 3, "gone": 41},
                 "budget": {
                     "spent_micro_usd": 18250000,
@@ -50,6 +61,10 @@ class FleetView(View):
     actors: ActorsView
     slots: dict[str, int]
     queue: int
+    estimated_wait_s: float | None
+    """Until a session asked for now has an actor. Null: not known, or none are taken."""
+    preopened: PreopenedView | None
+    """Null: it could not be read."""
     sessions: dict[SessionState, int]
     budget: TotalsView
     providers: list[ProviderView]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from agent_actor.messages import (
     SessionResult,
     UsageReport,
 )
+from agent_actor.providers.base import nothing_opened
 from agent_actor.session import InterviewSession
 from agent_actor.settings import AgentSettings
 from fleet.budget.accounts import Accounts, Limits
@@ -100,6 +102,7 @@ async def rehearse(
     script: dict[str, Any] | None = None,
     fault: str | None = None,
     settings: dict[str, Any] | None = None,
+    opened: Callable[[str], Awaitable[Any | None]] = nothing_opened,
 ) -> Rehearsed:
     """To its end. ``script`` and ``fault`` are the simulator's, for this session alone."""
     config = parse_tolerant(metadata)
@@ -108,7 +111,7 @@ async def rehearse(
         await control.add("scripts", **(script or {}))
         if fault is not None:
             await control.add("faults", kind=fault)
-        result, cost, journal = await _run(simulator, metadata, settings or {})
+        result, cost, journal = await _run(simulator, metadata, settings or {}, opened)
         return Rehearsed(
             result=result, cost=cost, invoices=await control.invoices(), journal=journal
         )
@@ -134,7 +137,10 @@ class Control:
 
 
 async def _run(
-    simulator: Simulator, metadata: str, settings: dict[str, Any]
+    simulator: Simulator,
+    metadata: str,
+    settings: dict[str, Any],
+    opened: Callable[[str], Awaitable[Any | None]],
 ) -> tuple[SessionResult, SessionCost, Journal]:
     config = parse_tolerant(metadata)
     session_id = SessionId(f"r-{uuid.uuid4().hex[:12]}")
@@ -175,6 +181,7 @@ async def _run(
         ask_budget=ask,
         on_joined=lambda report: None,
         actor_id=ActorId("in-process"),
+        opened=opened,
     )
     async with http_context.open():
         result = await session.run()

@@ -28,6 +28,8 @@ from agent_actor.messages import (
 
 SPENT_PICO_USD = 1_234_567_000_001
 """Billed by each attempt that got into the room; rounds up to 1,234,568 micro-dollars."""
+BRIEF_S = 0.5
+"""What a session lasts that ends by itself, but not before others have come."""
 
 
 class ScriptedActor:
@@ -93,7 +95,9 @@ class ScriptedActor:
         if script == "watched" and first:
             await self._observed.wait()
             return self._result(EndReason.METADATA_TIMEOUT, "metadata_timeout", True, usage)
-        if script == "short":
+        if script == "brief":
+            await asyncio.sleep(BRIEF_S)
+        if script in ("short", "brief"):
             return self._result(EndReason.COMPLETED, None, False, usage)
         return self._result(await self._stopped(script), None, False, usage)
 

@@ -154,6 +154,10 @@ class Fleet:
     async def permits(self) -> int:
         return (await self.plane.roster.snapshot()).books.permits
 
+    async def all_free(self) -> bool:
+        books = (await self.plane.roster.snapshot()).books
+        return not (books.permits or books.waiting or books.reserved or books.live or books.dying)
+
     async def pid_of(self, record: SessionRecord) -> int:
         pids = (await self.plane.roster.snapshot()).pids
         assert record.actor_id is not None
@@ -477,6 +481,57 @@ class TestBurst:
         await asyncio.gather(*(fleet.end(a.record.session_id) for a in served))
         assert await fleet.permits() == 0
         assert not await fleet.livekit.list_rooms([a.record.room for a in served])
+
+    @pytest.mark.timeout(300)
+    async def test_a_burst_of_keys_makes_one_session_each(
+        self, ray_cluster: RayCluster, shared_redis: str, livekit_server: LiveKitAccess
+    ) -> None:
+        """Thirty keys, each asked for twice, four slots, two warm actors. One caller in three
+        hangs up while it waits; whoever is refused asks again."""
+        settings = settings_for(shared_redis, livekit_server, max_sessions=4)
+        async with own_fleet(settings, replace(SCRIPTED, fork_server=True)) as fleet:
+            await fleet.warm()
+            fleet._script = "brief"
+            seen: dict[str, set[str]] = {f"k-{n}": set() for n in range(30)}
+            retry_after_s: list[float] = []
+
+            async def ask(key: str) -> None:
+                while True:
+                    asked = request(idempotency_key=key, body_hash="b")
+                    try:
+                        given = await fleet.dispatcher.dispatch(asked)
+                    except FleetFull as full:
+                        retry_after_s.append(full.retry_after_s or 0.0)
+                        await asyncio.sleep(1)
+                    except SessionNotFound:
+                        # The twin of one that was refused: its record was withdrawn.
+                        await asyncio.sleep(1)
+                    else:
+                        seen[key].add(given.record.session_id)
+                        return
+
+            callers = [asyncio.create_task(ask(key)) for key in seen for _ in range(2)]
+            hung_up = [c for n, c in enumerate(callers) if n % 3 == 0]
+            for caller in hung_up:
+                await asyncio.sleep(0.01)
+                caller.cancel()
+            async with asyncio.timeout(120):
+                ended = await asyncio.gather(*callers, return_exceptions=True)
+            assert not [e for e in ended if isinstance(e, Exception)]
+            # Whoever hung up asks again: it gets the session that its key has already made.
+            async with asyncio.timeout(60):
+                await asyncio.gather(*(ask(key) for key in seen))
+            assert {len(sessions) for sessions in seen.values()} == {1}
+            made = {s for sessions in seen.values() for s in sessions}
+            assert len(made) == len(seen)
+            records = [await fleet.gone(session_id) for session_id in made]
+            assert {r.end_reason for r in records} == {EndReason.COMPLETED}
+            assert {r.attempt for r in records} == {1}
+            assert len({r.actor_id for r in records}) == len(records)
+            listed = await fleet.registry.list(limit=200)
+            assert {r.session_id for r in listed.records} == made
+            assert min(retry_after_s) >= 1
+            await until(fleet.all_free)
 
 
 class TestRestarts:

@@ -125,14 +125,67 @@ class TestFull:
         assert isinstance(books.reserve(A, 0, 10), Wait)
         assert isinstance(books.reserve(B, 0, 10), Wait)
         # Two lanes: the third in line is served by the second round of starts.
-        assert books.reserve(C, 0, 100) == TurnAway(session_id=C, why=Why.QUEUE, retry_after_s=8.0)
+        assert books.reserve(C, 0, 100) == TurnAway(
+            session_id=C, why=Why.QUEUE, retry_after_s=8.0, estimate_s=8.0
+        )
 
     def test_a_wait_beyond_the_deadline_is_refused_at_once(self):
         books = roster()
         assert books.reserve(A, 0, wait_s=3) == TurnAway(
-            session_id=A, why=Why.WAIT, retry_after_s=1.0
+            session_id=A, why=Why.WAIT, retry_after_s=1.0, estimate_s=4.0
         )
         assert books.snapshot(0).permits == 0
+
+    def test_a_taken_slot_is_worth_waiting_for_if_sessions_are_short(self):
+        books = warm_roster(warm_target=1, max_sessions=1)
+        books.reserve(A, 0, 10)
+        first = books.begin(A, 0)
+        books.release(A, 3)
+        books.actor_gone(first)
+        (start,) = books.tick(3)
+        books.actor_warm(start.actor_id, 4)
+        books.reserve(B, 4, 10)
+        second = books.begin(B, 4)
+        start_s = books.snapshot(4).expected_warm_s
+        wait = books.reserve(C, 4, 10)
+        assert isinstance(wait, Wait)
+        assert wait.estimate_s == 3 + start_s
+        answer = books.reserve(D, 4, 5)
+        assert answer == TurnAway(
+            session_id=D,
+            why=Why.SLOTS,
+            retry_after_s=2 * 3 + start_s - 5,
+            estimate_s=2 * 3 + start_s,
+        )
+        assert books.tick(4) == []
+        books.release(B, 5)
+        books.actor_gone(second)
+        (start,) = books.tick(5)
+        assert books.actor_warm(start.actor_id, 6) == [Grant(session_id=C, actor_id=start.actor_id)]
+
+    def test_nobody_is_sent_away_for_an_interviews_length(self):
+        books = warm_roster(warm_target=1, max_sessions=1)
+        books.reserve(A, 0, 10)
+        gone = books.begin(A, 0)
+        books.release(A, 1800)
+        books.actor_gone(gone)
+        (start,) = books.tick(1800)
+        books.actor_warm(start.actor_id, 1804)
+        books.reserve(B, 1804, 10)
+        answer = books.reserve(C, 1804, 10)
+        seen = books.snapshot(1804)
+        assert answer.estimate_s == seen.estimated_wait_s == 1800 + seen.expected_warm_s
+        assert answer.retry_after_s == LIMITS.max_retry_after_s
+
+    def test_the_wait_of_who_asks_now(self):
+        books = warm_roster()
+        assert books.snapshot(0).estimated_wait_s == 0.0
+        books.reserve(A, 0, 10)
+        books.reserve(B, 0, 10)
+        seen = books.snapshot(0)
+        assert seen.estimated_wait_s == seen.expected_warm_s > 0
+        books.drain(True)
+        assert books.snapshot(0).estimated_wait_s is None
 
     def test_draining_refuses_new_sessions_and_keeps_the_old(self):
         books = warm_roster()
@@ -366,10 +419,13 @@ class Burst(RuleBasedStateMachine):
         self.books = Roster(self.limits, prefix="m")
         self.now = 0.0
         self.number = 0
-        self.waiting: set[SessionId] = set()
+        self.waiting: list[SessionId] = []
+        """In the order of their turns."""
         self.granted: dict[SessionId, ActorId] = {}
         self.begun: dict[SessionId, ActorId] = {}
         self.used: set[ActorId] = set()
+        self.had_one: set[SessionId] = set()
+        """Sessions whose actor was lost or given up: they go before the others."""
         self.starting: list[ActorId] = []
         self.killed: set[ActorId] = set()
 
@@ -387,12 +443,15 @@ class Burst(RuleBasedStateMachine):
                 case Grant(session_id=session, actor_id=actor):
                     assert actor not in self.used | self.killed
                     assert actor not in self.granted.values()
-                    self.waiting.discard(session)
+                    # Whoever waits is served in turn; who does not wait found nobody waiting.
+                    assert self.waiting[:1] in ([], [session])
+                    self.waiting = self.waiting[1:]
                     self.granted[session] = actor
                 case Wait(session_id=session):
-                    self.waiting.add(session)
+                    place = 0 if session in self.had_one else len(self.waiting)
+                    self.waiting.insert(place, session)
                 case TurnAway(session_id=session):
-                    self.waiting.discard(session)
+                    self.waiting = [s for s in self.waiting if s != session]
 
     def forget(self, actor):
         self.starting = [a for a in self.starting if a != actor]
@@ -417,6 +476,7 @@ class Burst(RuleBasedStateMachine):
     def retry(self, data, wait_s):
         session = data.draw(st.sampled_from(sorted(self.begun)))
         actor = self.begun.pop(session)
+        self.had_one.add(session)
         self.execute(self.books.reassign(session, self.now, wait_s))
         assert actor in self.killed
 
@@ -443,9 +503,16 @@ class Burst(RuleBasedStateMachine):
         actors = sorted(v.actor_id for v in self.books.snapshot(self.now).actors)
         if actors:
             actor = data.draw(st.sampled_from(actors))
-            waiting_again = {s for s, a in self.granted.items() if a == actor}
-            self.execute(self.books.actor_lost(actor, self.now))
-            self.waiting |= waiting_again - set(self.granted)
+            robbed = [s for s, a in self.granted.items() if a == actor]
+            commands = self.books.actor_lost(actor, self.now)
+            if robbed and not any(isinstance(c, Grant) for c in commands):
+                self.had_one |= set(robbed)
+                self.waiting = robbed + self.waiting
+            elif robbed:
+                self.waiting, rest = robbed, self.waiting
+                self.execute(commands)
+                self.waiting, commands = rest, []
+            self.execute(commands)
 
     @rule(step_s=st.floats(0.1, 15))
     def time_passes(self, step_s):
@@ -458,16 +525,25 @@ class Burst(RuleBasedStateMachine):
     @invariant()
     def permits_fit_and_add_up(self):
         seen = self.books.snapshot(self.now)
-        assert seen.permits <= self.limits.max_sessions
+        assert seen.permits - seen.waiting <= self.limits.max_sessions
+        assert seen.permits == len({*self.waiting, *self.granted, *self.begun})
+        assert seen.waiting <= self.limits.queue_limit + len(self.had_one)
         assert len(seen.actors) <= self.limits.max_sessions
         assert seen.starting <= self.limits.max_starting
         assert seen.waiting == len(self.waiting) <= seen.permits
         assert seen.reserved == len(self.granted)
 
     @invariant()
-    def nobody_waits_beside_a_warm_actor(self):
+    def nobody_waits_beside_a_warm_actor_and_a_free_slot(self):
         seen = self.books.snapshot(self.now)
-        assert not (seen.waiting and seen.warm)
+        free = self.limits.max_sessions - (seen.permits - seen.waiting)
+        free -= len(self.had_one & set(self.waiting))
+        assert not (seen.waiting and seen.warm and free > 0)
+
+    @invariant()
+    def whoever_waits_has_a_deadline_ahead(self):
+        due = self.books.next_due(self.now)
+        assert not self.waiting or due is not None
 
     @invariant()
     def no_warm_actor_was_ever_used(self):

@@ -15,6 +15,7 @@ async def test_the_fleet_at_a_glance(api: httpx.AsyncClient, fleet: FakeFleet) -
     assert said["actors"] == {"warm": 2, "reserved": 0, "live": 3, "starting": 1}
     assert said["slots"] == {"total": 200, "free": 197}
     assert said["queue"] == 0
+    assert said["estimated_wait_s"] == 0.0
     assert said["sessions"]["live"] == 1
     assert said["sessions"]["gone"] == 0
     assert said["budget"]["spent_usd"] == "1.250000"
