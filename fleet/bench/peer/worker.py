@@ -1,0 +1,37 @@
+"""The livekit-agents worker of the comparison: ``python -m fleet.bench.peer.worker start``.
+
+``AgentServer`` as it comes, in production mode, but for the number of idle processes (our pool's)
+and an address for its health check that no other worker has. What a job needs is preloaded in its
+fork server, which is not the default and in its favour.
+
+As it comes it refuses jobs while the machine is more than 70 % busy, and those are lost. Where the
+machine is busy with other things, nothing could be compared: ``--peer-unbounded`` lifts that.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+from livekit.agents import AgentServer, cli
+
+from fleet.bench.peer import contract, interview
+
+
+def main() -> None:
+    server = AgentServer(
+        num_idle_processes=int(os.environ[contract.IDLE_VARIABLE]),
+        setup_fnc=interview.set_up,
+        preload_modules=[interview.__name__],
+        host="127.0.0.1",
+        port=0,
+        http_proxy=None,
+    )
+    if contract.UNBOUNDED_VARIABLE in os.environ:
+        server.update_options(load_threshold=math.inf)
+    server.rtc_session(interview.hold, agent_name=contract.AGENT_NAME)
+    cli.run_app(server)
+
+
+if __name__ == "__main__":
+    main()
