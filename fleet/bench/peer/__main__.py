@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from fleet.bench.command import OUT, BenchOptions, bench_main
 from fleet.bench.peer import __doc__ as about
 from fleet.bench.peer.comparison import FULL, SMOKE, compare
+from fleet.bench.peer.found import ARMS
 from fleet.bench.peer.plot import svg
 from fleet.bench.progress import Progress
 from fleet.bench.report import BenchResult, Measured
@@ -40,15 +41,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     before = source.stat().st_mtime if source.exists() else None
     code = bench_main(NAME, measure, about=about or "", argv=[*rest, "--out", str(own.out)])
     if source.exists() and source.stat().st_mtime != before:
+        result = BenchResult.from_json(source.read_text(encoding="utf-8"))
+        drawing = svg(result.measured.data["found"]["dispatches"], circumstances(result))
         picture = drawn.with_name(f"{drawn.name}.svg")
-        picture.write_text(_picture(source), encoding="utf-8")
-        sys.stdout.write(f"written to {picture}\n")
+        picture.write_text(drawing, encoding="utf-8")
+        sys.stdout.write("\n".join([f"written to {picture}", *_read_so(result), ""]))
     return code
 
 
-def _picture(source: Path) -> str:
-    result = BenchResult.from_json(source.read_text(encoding="utf-8"))
-    return svg(result.measured.data["found"]["dispatches"], circumstances(result))
+def _read_so(result: BenchResult) -> Iterator[str]:
+    """What to know before the figures are compared, and which processes they are of."""
+    yield from (f"- {difference}" for difference in result.measured.data["differences"])
+    counted = result.measured.data["found"]["standing"][: len(ARMS)]
+    for each in counted:
+        listed = ", ".join(f"{count} {name}" for name, count in each["processes"].items())
+        yield f"- counted for the {each['arm']}, standing still: {listed}"
 
 
 if __name__ == "__main__":

@@ -78,23 +78,27 @@ class _Sessions:
 
     async def grow(self, count: int, microphone: str) -> None:
         """To ``count`` of them, as far as the arm takes them, and calm."""
-        while len(self.held) < count and await self._one_more(microphone):
-            await self._arm.settled(len(self.held), SETTLE_S / 4)
+        for _ in range(TRIES):
+            await self._more(count - len(self.held), microphone)
+            if len(self.held) >= count:
+                break
+            await asyncio.sleep(BETWEEN_TRIES_S)
+        await self._arm.settled(len(self.held), SETTLE_S / 2)
         await asyncio.sleep(CALM_S)  # for greetings to be spoken: nobody would tell us
 
     async def end(self) -> None:
         await asyncio.gather(*(end(self._place, held) for held in self.held))
         await self._arm.settled(0, SETTLE_S)
 
-    async def _one_more(self, microphone: str) -> bool:
-        for _ in range(TRIES):
-            held = await begin(self._place, self._arm, microphone)
+    async def _more(self, count: int, microphone: str) -> None:
+        asked = await asyncio.gather(
+            *(begin(self._place, self._arm, microphone) for _ in range(count))
+        )
+        for held in asked:
             if held.lost is None:
                 self.held.append(held)
-                return True
-            await end(self._place, held)
-            await asyncio.sleep(BETWEEN_TRIES_S)
-        return False
+            else:
+                await end(self._place, held)
 
 
 @asynccontextmanager
