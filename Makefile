@@ -4,9 +4,9 @@ BIN := .venv/bin
 CODE := agent_actor autoscaler fleet loadtest serve tests
 
 # The short forms of the benchmarks, each an executable module: python -m NAME --smoke
-SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors
+SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fleet.bench.peer
 
-.PHONY: help setup demo test unit integration check format bench-budget bench-reports bench-relay smoke-bench lock upgrade clean
+.PHONY: help setup demo test unit integration check format bench-budget bench-reports bench-relay bench-peer smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -49,6 +49,10 @@ bench-reports: setup ## How many usage reports the budget actor takes, and how f
 
 bench-relay: setup ## Whether gathering reports on each node pays
 	@exec $(BIN)/python -m fleet.bench.relay
+
+bench-peer: setup ## This fleet beside a livekit-agents worker, on the same parts
+	@$(BIN)/python -m fleet.local.tools
+	@exec $(BIN)/python -m fleet.bench.peer
 
 smoke-bench: setup ## The benchmarks in their short forms
 	@$(if $(SMOKE_BENCHMARKS),,echo "smoke-bench: no benchmark is listed yet (SMOKE_BENCHMARKS in the Makefile)")

@@ -3,7 +3,7 @@
     validate   the contract of this one session: ids, provider, model, size
     claim      its record, and its place under the Idempotency-Key
     reserve    a permit and a warm actor
-    budget     its account and first allowance
+    budget     its account and first allowance, and beside it
     room       the LiveKit room with the contract in it
     join       an agent at work on it; from here on the session is the supervisor's
 
@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from math import ceil
+from typing import Any, TypeVar
 
 import structlog
 
@@ -62,6 +63,9 @@ from fleet.steps import StepTimer
 REPLAY_POLL_S = 0.1
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,29 +233,33 @@ class Dispatcher:
                 EndStep(name="permit", work=lambda: parts.roster.release(session_id))
             )
             await parts.roster.reserve(session_id, self._limits.wait_for_actor_s)
-        with dispatch.steps("budget"):
-            dispatch.done.append(
-                EndStep(name="budget", work=lambda: parts.budget.close(session_id))
-            )
-            request = await self._opened(dispatch)
-        with dispatch.steps("room"):
-            room = dispatch.plan.record.room
-            dispatch.done.append(EndStep(name="room", work=lambda: parts.rooms.delete_room(room)))
-            await parts.rooms.create_room(
-                room,
-                metadata=dispatch.plan.metadata,
-                empty_timeout_s=self._empty_timeout_s(dispatch.plan),
-            )
+        room = dispatch.plan.record.room
+        dispatch.done += [
+            EndStep(name="budget", work=lambda: parts.budget.close(session_id)),
+            EndStep(name="room", work=lambda: parts.rooms.delete_room(room)),
+        ]
+        # Neither needs the other. Not beside the reservation: whoever is turned away for want of
+        # an actor would have had a room made and deleted, just when there is most to do.
+        request, _ = await _both(self._opened(dispatch), self._furnish(dispatch))
         with dispatch.steps("join"):
             dispatch.handed_over = True
             return await parts.supervisor.start(request, self._limits.deadline_s)
 
+    async def _furnish(self, dispatch: _Dispatch) -> None:
+        with dispatch.steps("room"):
+            await self._parts.rooms.create_room(
+                dispatch.plan.record.room,
+                metadata=dispatch.plan.metadata,
+                empty_timeout_s=self._empty_timeout_s(dispatch.plan),
+            )
+
     async def _opened(self, dispatch: _Dispatch) -> StartRequest:
         session_id, study_id = dispatch.session_id, StudyId(dispatch.plan.record.study_id)
         limit, provider = dispatch.plan.record.limit_micro_usd, dispatch.plan.record.provider
-        allowance = await self._parts.budget.open(session_id, study_id, provider, limit)
-        if allowance.verdict is Verdict.END:
-            raise BudgetExhausted(study_id)
+        with dispatch.steps("budget"):
+            allowance = await self._parts.budget.open(session_id, study_id, provider, limit)
+            if allowance.verdict is Verdict.END:
+                raise BudgetExhausted(study_id)
         return StartRequest(
             session_id=session_id,
             study_id=study_id,
@@ -381,6 +389,19 @@ class Dispatcher:
             token_expires_at=self._parts.now() + ttl_s if token else None,
             existing=existing,
         )
+
+
+async def _both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
+    """Both at once. Ends when neither is under way any more, so that what they did can be undone;
+    then raises what ``first`` raised, or else ``second``."""
+    one, other = asyncio.ensure_future(first), asyncio.ensure_future(second)
+    try:
+        await asyncio.wait({one, other})
+    finally:
+        one.cancel()
+        other.cancel()
+        await asyncio.gather(one, other, return_exceptions=True)
+    return one.result(), other.result()
 
 
 def _reason_for(error: Exception) -> EndReason:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 
 class StepTimer:
-    """``with timer("room"): …``. A step that fails is timed too; ``current`` names it then."""
+    """``with timer("room"): …``. A step that fails is timed too; ``current`` names it then, the
+    last that failed of those that were under way at once."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -20,5 +21,8 @@ class StepTimer:
         self.current = step
         try:
             yield
+        except BaseException:
+            self.current = step
+            raise
         finally:
             self.timings_s[step] = self._clock() - began

@@ -30,13 +30,15 @@ def main() -> int:
     except FleetError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    # Ray prints the raylet's warnings to standard output, which is ours for the one line.
+    told, sys.stdout = sys.stdout, sys.stderr
     ray.init(address=settings.ray_address, namespace=settings.ray_namespace, log_to_driver=False)
     # Ray takes SIGTERM for itself when it connects.
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
         address = start_ingress(settings)
-        sys.stdout.write(json.dumps({"ready": True, "url": address.url}) + "\n")
-        sys.stdout.flush()
+        told.write(json.dumps({"ready": True, "url": address.url}) + "\n")
+        told.flush()
         stop.wait()
     finally:
         stop_ingress()

@@ -5,6 +5,7 @@ views      the result as a table, and as Markdown for docs/benchmarks/ (pure)
 machine    what it ran on
 progress   how far it is
 actors     a session actor ready, forked and plain
+peer       this fleet beside a livekit-agents worker; a package
 reports    usage reports through Ray, and relay: by a relay on each node
 command    ``python -m fleet.bench.NAME [--smoke]``: signals, files, exit code
 write_up   ``python -m fleet.bench.write_up NAME``: docs/benchmarks/NAME.md from out/NAME.json

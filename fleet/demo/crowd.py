@@ -22,11 +22,13 @@ READY_S = 60.0
 
 
 class Crowd:
-    """``join`` as many as wanted; ``summary`` waits for one to be through."""
+    """``join`` as many as wanted; ``heard`` waits until one hears the agent, ``summary`` until it
+    is through."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._summaries: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._heard: dict[str, asyncio.Event] = {}
         self._ready = asyncio.Event()
 
     async def ready(self) -> None:
@@ -41,6 +43,7 @@ class Crowd:
         self, name: str, *, url: str, token: str, script: Any, seed: int, t0_epoch_s: float
     ) -> None:
         self._summaries[name] = asyncio.get_running_loop().create_future()
+        self._heard[name] = asyncio.Event()
         order = {
             "id": name,
             "url": url,
@@ -49,9 +52,18 @@ class Crowd:
             "seed": seed,
             "t0_epoch_s": t0_epoch_s,
         }
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order).encode() + b"\n")
-        await self._process.stdin.drain()
+        await self._order(order)
+
+    async def leave(self, name: str) -> None:
+        """Have it leave. One that has left already is left so."""
+        await self._order({"id": name, "stop": True})
+
+    async def heard(self, name: str, deadline_s: float) -> bool:
+        """Whether the agent became audible to participant ``name`` by the deadline."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                await self._heard[name].wait()
+        return self._heard[name].is_set()
 
     async def summary(self, name: str, deadline_s: float) -> dict[str, Any] | None:
         """What participant ``name`` measured; None if it is not through by the deadline."""
@@ -70,9 +82,16 @@ class Crowd:
             if not waiting.done():
                 waiting.set_result({"event": "failed", "message": "participants ended early"})
 
+    async def _order(self, order: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        await self._process.stdin.drain()
+
     def _take(self, event: dict[str, Any]) -> None:
         if event.get("event") == "ready":
             self._ready.set()
+        if event.get("event") == "agent_speech_started" and event.get("id") in self._heard:
+            self._heard[str(event["id"])].set()
         waiting = self._summaries.get(str(event.get("id")))
         if event.get("event") in ("summary", "failed") and waiting and not waiting.done():
             waiting.set_result(event)

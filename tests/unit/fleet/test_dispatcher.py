@@ -219,6 +219,26 @@ class TestUndone:
         after = world.asked[world.asked.index("create_room") + 1 :]
         assert after == ["end", "delete_room", "close", "release"]
 
+    async def test_a_room_that_is_still_being_made_is_waited_for_and_deleted(self, world):
+        """The account is refused meanwhile: a room made after its deletion would stay."""
+        made, create_room = asyncio.Event(), world.rooms.create_room
+
+        async def slow(name, **options):
+            await made.wait()
+            await create_room(name, **options)
+
+        world.rooms.create_room = slow
+        world.budget.verdict = Verdict.END
+        dispatching = asyncio.create_task(world.dispatch())
+        while "open" not in world.asked:
+            await asyncio.sleep(0)
+        made.set()
+        with pytest.raises(BudgetExhausted):
+            await dispatching
+        undone = world.asked[world.asked.index("create_room") + 1 :]
+        assert undone == ["end", "delete_room", "close", "release"]
+        assert world.nothing_left()
+
     async def test_no_registry_nothing_taken(self, world):
         world.records.down = True
         with pytest.raises(RegistryUnavailable):
@@ -251,6 +271,18 @@ class TestDeadline:
             await world.dispatch()
         assert caught.value.step == "reserve"
         assert world.records.records["s-1"].error_code == "dispatch_timeout"
+        assert world.nothing_left()
+
+    async def test_names_the_slow_one_of_two_at_once(self):
+        world = World(deadline_s=0.05)
+
+        async def never(*_, **__):
+            await asyncio.Event().wait()
+
+        world.budget.open = never
+        with pytest.raises(DispatchTimeout) as caught:
+            await world.dispatch()
+        assert caught.value.step == "budget"
         assert world.nothing_left()
 
     async def test_a_silent_supervisor_that_has_it_is_told_to_stop_it(self):
@@ -331,7 +363,9 @@ class TestIdempotency:
         with pytest.raises(IdempotencyConflict):
             await world.dispatch(idempotency_key="k", body_hash="c")
 
-    async def test_a_repeat_under_way_waits_for_the_agent(self, world):
+    async def test_a_repeat_under_way_waits_for_the_agent(self):
+        # Long: this clock goes on by a second at each look.
+        world = World(deadline_s=60.0)
         world.roster.gate = asyncio.Event()
         first = asyncio.create_task(world.dispatch(idempotency_key="k"))
         second = asyncio.create_task(world.dispatch(idempotency_key="k"))

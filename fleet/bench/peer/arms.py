@@ -1,0 +1,243 @@
+"""The two arms behind one face.
+
+Both begin with the room's creation, and a session of either ends when its room is deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import psutil
+from livekit import api
+
+from fleet.bench.peer import contract, processes
+from fleet.clients import RayRosterClient
+from fleet.errors import FleetError
+from fleet.livekit_client import LiveKitClient
+from fleet.models import model_resolver
+from fleet.roster_model import ActorState
+from fleet.settings import FleetSettings
+
+POLL_S = 0.02
+SETTLE_POLL_S = 0.25
+"""Looking costs the fleet a call to its roster, which is counted."""
+TOKEN_TTL_S = 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """``in_room_at``: epoch seconds; None: the answer does not say, ``Arm.in_room`` will."""
+
+    room: str
+    url: str
+    token: str = field(repr=False)
+    in_room_at: float | None = None
+    steps_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+class Refused(Exception):
+    """The arm said no: the dispatch is lost."""
+
+
+class Arm(Protocol):
+    name: str
+
+    async def ask(self, room: str) -> Asked:
+        """For a session; ``room`` is its name where we may choose it. Raises Refused."""
+
+    async def in_room(self, asked: Asked, deadline_s: float) -> float | None:
+        """When the agent's connection to the room was up, epoch seconds; None: not in time."""
+
+    async def settled(self, live: int, deadline_s: float) -> bool:
+        """Whether, by the deadline, no more than ``live`` sessions were left and the pool was
+        full again."""
+
+    def pids(self) -> set[int]:
+        """All processes that are there for this arm alone."""
+
+    async def warm_pids(self) -> set[int]: ...
+
+    async def live_pids(self) -> set[int]:
+        """Those that hold a session each."""
+
+
+class FleetArm:
+    """``others``: the children of this process that are none of the fleet's."""
+
+    name = "fleet"
+
+    def __init__(
+        self, settings: FleetSettings, api_url: str, others: set[int], *, pool: int
+    ) -> None:
+        self._http = httpx.AsyncClient(base_url=api_url, timeout=60.0)
+        self._roster = RayRosterClient(settings.ray_namespace)
+        self._others = others
+        self._pool = pool
+        self._fork_servers: set[int] = set()
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def ask(self, room: str) -> Asked:
+        try:
+            answer = await self._http.post("/v1/sessions", json=contract.request())
+        except httpx.HTTPError as error:
+            raise Refused(type(error).__name__) from None
+        answered_at = time.time()
+        if answer.is_error:
+            raise Refused(f"{answer.status_code} {answer.json().get('code', '')}")
+        told = answer.json()
+        return Asked(
+            room=told["room"],
+            url=told["livekit_url"],
+            token=told["participant_token"],
+            in_room_at=answered_at,
+            steps_ms=told["timings_ms"],
+        )
+
+    async def in_room(self, asked: Asked, deadline_s: float) -> float | None:
+        return asked.in_room_at
+
+    async def settled(self, live: int, deadline_s: float) -> bool:
+        async def so() -> bool:
+            books = (await self._roster.snapshot()).books
+            busy = books.live + books.reserved + books.starting + books.dying
+            return books.warm >= self._pool and busy <= live
+
+        return await _until(so, deadline_s)
+
+    def pids(self) -> set[int]:
+        children = {child.pid for child in psutil.Process().children()} - self._others
+        return processes.trees({*children, *self._fork_servers})
+
+    async def warm_pids(self) -> set[int]:
+        return await self._actors(ActorState.WARM)
+
+    async def live_pids(self) -> set[int]:
+        return await self._actors(ActorState.LIVE)
+
+    async def find_fork_server(self) -> None:
+        """It belongs to no process of the fleet's tree; its workers know it."""
+        own = self.pids()
+        parents = {psutil.Process(pid).ppid() for pid in await self.warm_pids()}
+        self._fork_servers = parents - own
+
+    async def _actors(self, state: ActorState) -> set[int]:
+        pool = await self._roster.snapshot()
+        actors = [each.actor_id for each in pool.books.actors if each.state is state]
+        return {pool.pids[actor] for actor in actors if actor in pool.pids}
+
+
+class Notes:
+    """What the worker's jobs have noted so far, by event."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read = 0
+        self.warm: set[int] = set()
+        self.begun: set[int] = set()
+        self.in_room_at: dict[str, float] = {}
+
+    def look(self) -> None:
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in whole.splitlines():
+            self._take(json.loads(line))
+
+    def _take(self, told: dict[str, Any]) -> None:
+        match told["event"]:
+            case "warm":
+                self.warm.add(told["pid"])
+                # A number may be used again.
+                self.begun.discard(told["pid"])
+            case "begun":
+                self.begun.add(told["pid"])
+            case "in_room":
+                self.in_room_at[told["room"]] = told["at"]
+
+
+class PeerArm:
+    """``root``: the worker's process."""
+
+    name = "peer"
+
+    def __init__(
+        self, settings: FleetSettings, notes: Notes, root: int, client: LiveKitClient, *, pool: int
+    ) -> None:
+        secret = settings.livekit_api_secret.get_secret_value()
+        self._url = settings.livekit_url
+        self._api = api.LiveKitAPI(self._url, settings.livekit_api_key, secret)
+        self._client = client
+        self._notes = notes
+        self._root = root
+        self._pool = pool
+        self._metadata = contract.metadata(
+            model_resolver(settings, lambda: datetime.now(UTC).date())
+        )
+
+    async def aclose(self) -> None:
+        await self._api.aclose()
+
+    async def ask(self, room: str) -> Asked:
+        try:
+            await self._client.create_room(room, metadata=self._metadata)
+            await self._api.agent_dispatch.create_dispatch(
+                api.CreateAgentDispatchRequest(agent_name=contract.AGENT_NAME, room=room)
+            )
+        except (FleetError, api.TwirpError) as error:
+            raise Refused(str(error)) from None
+        token = self._client.participant_token(
+            room=room, identity=contract.PARTICIPANT, ttl_s=TOKEN_TTL_S
+        )
+        return Asked(room=room, url=self._url, token=token)
+
+    async def in_room(self, asked: Asked, deadline_s: float) -> float | None:
+        async def so() -> bool:
+            self._notes.look()
+            return asked.room in self._notes.in_room_at
+
+        await _until(so, deadline_s, POLL_S)
+        return self._notes.in_room_at.get(asked.room)
+
+    async def settled(self, live: int, deadline_s: float) -> bool:
+        async def so() -> bool:
+            return len(await self.warm_pids()) >= self._pool and len(self._begun()) <= live
+
+        return await _until(so, deadline_s)
+
+    def pids(self) -> set[int]:
+        return processes.trees({self._root})
+
+    async def warm_pids(self) -> set[int]:
+        self._notes.look()
+        return {pid for pid in self._notes.warm - self._notes.begun if processes.is_alive(pid)}
+
+    async def live_pids(self) -> set[int]:
+        self._notes.look()
+        return self._begun()
+
+    def _begun(self) -> set[int]:
+        return {pid for pid in self._notes.begun if processes.is_alive(pid)}
+
+
+async def _until(
+    so: Callable[[], Awaitable[bool]], deadline_s: float, poll_s: float = SETTLE_POLL_S
+) -> bool:
+    """Whether ``so`` became true by the deadline. Other processes have no event to wait on."""
+    ends = time.monotonic() + deadline_s
+    while not await so():
+        if time.monotonic() >= ends:
+            return False
+        await asyncio.sleep(poll_s)
+    return True

@@ -1,0 +1,93 @@
+"""What the comparison counted, as it was counted. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Scenario(StrEnum):
+    SEQUENTIAL = "sequential"
+    BURST = "burst"
+    BUSY = "busy burst"
+    """A burst while other processes keep every core busy."""
+
+
+ARMS = ("fleet", "peer")
+"""In the order of every figure; a ratio is the first by the second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispatch:
+    """Seconds since the request began, None: never. One without first audio is lost; ``lost`` says
+    why. ``listed_s``: when the LiveKit server says that the agent joined, which is before its
+    connection is up."""
+
+    arm: str
+    scenario: Scenario
+    repetition: int
+    in_room_s: float | None = None
+    listed_s: float | None = None
+    audio_s: float | None = None
+    lost: str | None = None
+    steps_ms: dict[str, float]
+    """What the fleet says each of its steps took."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """CPU of an arm from a request, or a burst of them, until its pool is full again."""
+
+    arm: str
+    scenario: Scenario
+    repetition: int
+    served: int
+    cpu_s: float
+    wall_s: float
+    settled: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """An arm with a full pool and nothing to do. CPU in parts of a core."""
+
+    arm: str
+    repetition: int
+    cpu_cores: float
+    warm_pss_mib: float
+    """Of one warm process."""
+    pss_mib: float
+    processes: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """``pss_mib``: of the whole arm without its warm processes."""
+
+    arm: str
+    repetition: int
+    live: int
+    warm: int
+    pss_mib: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveCpu:
+    """In parts of a core. ``own_cores``: of one session's own process; ``arm_cores``: of the whole
+    arm, its standing cost not subtracted yet."""
+
+    arm: str
+    repetition: int
+    microphone: str
+    live: int
+    own_cores: float
+    arm_cores: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    dispatches: tuple[Dispatch, ...] = ()
+    rounds: tuple[Round, ...] = ()
+    standing: tuple[Standing, ...] = ()
+    memory: tuple[Memory, ...] = ()
+    cpu: tuple[LiveCpu, ...] = ()

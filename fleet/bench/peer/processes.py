@@ -1,0 +1,95 @@
+"""CPU and memory of an arm's own processes, from /proc."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import psutil
+
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+_KIB_PER_MIB = 1024
+_UTIME = 11
+"""Of the fields after the name in /proc/PID/stat; stime, cutime and cstime follow."""
+
+
+def trees(roots: Iterable[int]) -> set[int]:
+    """The living processes of ``roots`` and all that descends from them."""
+    found: set[int] = set()
+    for root in roots:
+        try:
+            process = psutil.Process(root)
+            found |= {root, *(child.pid for child in process.children(recursive=True))}
+        except psutil.Error:
+            continue
+    return found
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """What they and those of their children that have ended have used since they began.
+
+    Ended children count with whoever waited for them, so what ``trees`` finds never goes back as
+    long as its roots live.
+    """
+    return sum(_ticks(pid, 4) for pid in pids) / _TICKS_A_SECOND
+
+
+def own_cpu_s(pids: Iterable[int]) -> float:
+    """What they have used themselves."""
+    return sum(_ticks(pid, 2) for pid in pids) / _TICKS_A_SECOND
+
+
+def pss_mib(pids: Iterable[int]) -> float:
+    """Their share of memory: private pages, and of shared ones the part that falls to each."""
+    return sum(_pss_kib(pid) for pid in pids) / _KIB_PER_MIB
+
+
+def names(pids: Iterable[int]) -> dict[str, int]:
+    """How many of them go by each name: for the list of what was counted."""
+    counts: dict[str, int] = {}
+    for pid in pids:
+        for name in _name(pid):
+            counts[name] = counts.get(name, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _ticks(pid: int, fields: int) -> int:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    # The name, in parentheses, may hold anything.
+    after_name = stat.rpartition(")")[2].split()
+    return sum(int(each) for each in after_name[_UTIME : _UTIME + fields])
+
+
+def _pss_kib(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def _name(pid: int) -> Iterator[str]:
+    try:
+        words = psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return
+    if not words:
+        return
+    first = os.path.basename(words[0].split()[0])
+    if not first.startswith("python"):
+        yield "session-actor-launcher" if "session-actor-launcher" in words else first
+        return
+    after = words[words.index("-m") + 1 :] if "-m" in words else words[1:]
+    told = next((os.path.basename(word) for word in after if not word.startswith("-")), first)
+    yield "multiprocessing" if "multiprocessing" in " ".join(words) else told

@@ -1,0 +1,192 @@
+"""The comparison's figures: lost ones left out, ratios within a repetition, medians, a picture."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from xml.etree import ElementTree
+
+import pytest
+
+from agent_actor.contract import parse_tolerant
+from fleet.bench.peer import contract, processes
+from fleet.bench.peer.comparison import _correctness_only
+from fleet.bench.peer.found import Dispatch, Found, LiveCpu, Memory, Round, Scenario, Standing
+from fleet.bench.peer.judging import bars, cpu_a_dispatch_s, lost, percentile, slope, table, times
+from fleet.bench.peer.plot import svg
+from fleet.bench.report import Bar, Judgement
+from serve.requests import parse_create
+
+
+def dispatch(
+    arm: str, in_room_s: float, *, lost: str | None = None, repetition: int = 0
+) -> Dispatch:
+    return Dispatch(
+        arm=arm,
+        scenario=Scenario.BURST,
+        repetition=repetition,
+        in_room_s=in_room_s,
+        audio_s=None if lost else 2 * in_room_s,
+        lost=lost,
+        steps_ms={},
+    )
+
+
+def a_round(arm: str, cpu_s: float, *, served: int = 2, repetition: int = 0) -> Round:
+    return Round(
+        arm=arm,
+        scenario=Scenario.BURST,
+        repetition=repetition,
+        served=served,
+        cpu_s=cpu_s,
+        wall_s=10.0,
+        settled=True,
+    )
+
+
+def standing(arm: str, cores: float) -> Standing:
+    return Standing(
+        arm=arm, repetition=0, cpu_cores=cores, warm_pss_mib=40, pss_mib=400, processes={}
+    )
+
+
+def live_cpu(arm: str, own: float, whole: float) -> LiveCpu:
+    return LiveCpu(
+        arm=arm, repetition=0, microphone="muted", live=5, own_cores=own, arm_cores=whole
+    )
+
+
+def memory(arm: str, live: int, pss_mib: float) -> Memory:
+    return Memory(arm=arm, repetition=0, live=live, warm=10, pss_mib=pss_mib)
+
+
+FOUND = Found(
+    dispatches=(
+        dispatch("fleet", 0.2),
+        dispatch("fleet", 0.4),
+        dispatch("peer", 1.0),
+        dispatch("peer", 19.0, lost="no audio"),
+    ),
+    rounds=(a_round("fleet", 3.0), a_round("peer", 2.0, served=1)),
+    standing=(standing("fleet", 0.1), standing("peer", 0.05)),
+    memory=(
+        memory("fleet", 5, 600.0),
+        memory("fleet", 15, 900.0),
+        memory("peer", 5, 500.0),
+        memory("peer", 15, 1000.0),
+    ),
+    cpu=(live_cpu("fleet", 0.03, 0.35), live_cpu("peer", 0.06, 0.30)),
+)
+
+
+def bar(name: str, found: Found = FOUND) -> Bar:
+    [one] = [each for each in bars(found) if each.name == name]
+    return one
+
+
+def test_percentiles_are_values_that_were_seen() -> None:
+    values = [float(n) for n in range(20, 0, -1)]
+    assert [percentile(values, share) for share in (0.5, 0.95, 1.0)] == [10, 19, 20]
+    assert percentile([], 0.95) is None
+
+
+def test_a_slope_is_per_one_more() -> None:
+    assert slope([(5, 600.0), (15, 900.0)]) == pytest.approx(30.0)
+    assert slope([(5, 1.0), (10, 2.5), (15, 3.0)]) == pytest.approx(0.2)
+    assert slope([(5, 600.0), (5, 610.0)]) is None
+    assert slope([]) is None
+
+
+def test_lost_dispatches_are_counted_apart_and_left_out_of_the_times() -> None:
+    assert lost(FOUND, Scenario.BURST, "peer") == (1, 2)
+    assert times(FOUND, Scenario.BURST, "peer", 0, "in_room_s") == [1.0]
+    ours = bar("burst: the fleet's dispatches lost")
+    assert (ours.figure, ours.judgement, ours.detail) == (0, Judgement.HELD, "of 2; peer 1 of 2")
+
+
+def test_a_lost_dispatch_of_ours_misses_the_bar() -> None:
+    found = Found(dispatches=(dispatch("fleet", 1.0, lost="no agent"), dispatch("peer", 1.0)))
+    missed = [each.name for each in bars(found) if each.judgement is Judgement.MISSED]
+    assert "burst: the fleet's dispatches lost" in missed
+
+
+def test_ratios_are_the_fleets_by_the_peers() -> None:
+    in_room = bar("burst: request → agent in room, p95")
+    assert (in_room.figure, in_room.judgement) == (pytest.approx(0.4), Judgement.HELD)
+    assert bar("PSS added by a live session").figure == pytest.approx(30 / 50)
+    assert bar("CPU of a live session, microphone muted").figure == pytest.approx(0.5)
+    # Each less what it uses standing still: (0.35 - 0.10) by (0.30 - 0.05).
+    whole = bar("the same for the whole arm, microphone muted")
+    assert whole.figure == pytest.approx(1.0)
+
+
+def test_the_median_of_the_repetitions_counts_and_their_range_is_told() -> None:
+    pairs = ((0.2, 1.0), (0.9, 1.0), (0.6, 2.0))
+    found = Found(
+        dispatches=tuple(
+            dispatch(arm, value, repetition=n)
+            for n, pair in enumerate(pairs)
+            for arm, value in zip(("fleet", "peer"), pair, strict=True)
+        )
+    )
+    in_room = bar("burst: request → agent in room, p95", found)
+    assert in_room.figure == pytest.approx(0.3)
+    assert "ratios 0.20–0.90" in in_room.detail
+
+
+def test_cpu_a_dispatch_is_for_those_served_and_without_the_standing_cost() -> None:
+    assert cpu_a_dispatch_s(FOUND, Scenario.BURST, "fleet", 0) == pytest.approx(1.0)
+    assert cpu_a_dispatch_s(FOUND, Scenario.BURST, "fleet", 0, gross=True) == pytest.approx(1.5)
+    assert cpu_a_dispatch_s(FOUND, Scenario.BURST, "peer", 0) == pytest.approx(1.5)
+    assert cpu_a_dispatch_s(FOUND, Scenario.BURST, "peer", 1) is None
+
+
+def test_what_one_arm_never_did_misses_its_bar() -> None:
+    found = Found(dispatches=(dispatch("fleet", 0.1), dispatch("peer", 9.0, lost="no agent")))
+    in_room = bar("burst: request → agent in room, p95", found)
+    assert (in_room.figure, in_room.judgement) == (None, Judgement.MISSED)
+    assert "peer nothing" in in_room.detail
+
+
+def test_the_short_form_judges_lost_dispatches_only() -> None:
+    judged = [
+        each.name
+        for each in _correctness_only(bars(FOUND))
+        if each.judgement is not Judgement.NOT_JUDGED
+    ]
+    assert judged == ["burst: the fleet's dispatches lost"]
+
+
+def test_the_table_has_every_repetition_of_both() -> None:
+    rows = {row["figure"]: row for row in table(FOUND)}
+    row = rows["burst: request → agent in room, max"]
+    assert (row["fleet"], row["peer"]["median"]) == ({"median": 0.4, "each": [0.4]}, 1.0)
+    assert {"standing still: CPU", "PSS of a warm one"} <= set(rows)
+
+
+def test_the_picture_has_a_dot_for_each_time_and_counts_the_lost() -> None:
+    drawn = svg([asdict(each) for each in FOUND.dispatches], "2 cores & more")
+    root = ElementTree.fromstring(drawn)
+    dots = [each for each in root.iter() if each.tag.endswith("circle")]
+    assert len(dots) == 6
+    assert "peer, 1 lost" in drawn
+    assert "2 cores &amp; more" in drawn
+
+
+def test_both_arms_hold_the_same_interview() -> None:
+    """What the peer's rooms are given is what the fleet makes of the request itself."""
+    asked = parse_create(contract.request(), idempotency_key=None, respond_async=False)
+    told = parse_tolerant(contract.metadata(lambda config: config))
+    assert told == asked.config
+
+
+def test_cpu_of_children_that_ended_is_not_lost() -> None:
+    pids = processes.trees([os.getpid()])
+    before_s = processes.cpu_s(pids)
+    code = "import time\nwhile time.process_time() < 0.2: pass"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
+    assert processes.cpu_s(processes.trees([os.getpid()])) - before_s >= 0.19
+    assert processes.pss_mib([os.getpid()]) > 1
+    assert processes.cpu_s([2**22 + 1]) == processes.pss_mib([2**22 + 1]) == 0
