@@ -19,6 +19,8 @@ from livekit.agents.voice import room_io
 from agent_actor.contract import EndReason
 from agent_actor.errors import RoomTokenRejected, RoomUnreachable
 from agent_actor.logs import scrub
+from agent_actor.room_output import RoomOutput
+from agent_actor.speaker import RoomSpeaker
 
 AGENT_SAMPLE_RATE = 24_000
 TRACK_NAME = "interviewer"
@@ -71,8 +73,18 @@ class Transport(Protocol):
 
 
 class LiveKitTransport:
-    def __init__(self, *, url: str, token: str, connect_timeout_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        url: str,
+        token: str,
+        connect_timeout_s: float,
+        _framework_output: bool = False,
+    ) -> None:
+        """``_framework_output`` is for fleet.bench.live, which compares with it."""
         self.events: asyncio.Queue[RoomEvent] = asyncio.Queue()
+        self._output: RoomOutput | None = None
+        self._framework_output = _framework_output
         self._url = url
         self._token = token
         self._timeout_s = connect_timeout_s
@@ -102,10 +114,15 @@ class LiveKitTransport:
         return identity in self._room.remote_participants
 
     async def start(self, session: AgentSession[None], agent: Agent, identity: str) -> None:
+        if not self._framework_output:
+            speaker = RoomSpeaker(self._room, sample_rate=AGENT_SAMPLE_RATE, track_name=TRACK_NAME)
+            self._output = RoomOutput(speaker, sample_rate=AGENT_SAMPLE_RATE)
+            self._output.start()
+            session.output.audio = self._output
         await session.start(
             agent,
             room=self._room,
-            room_options=_room_options(identity),
+            room_options=_room_options(identity, framework_output=self._framework_output),
             # The framework's remote control over data streams would let anyone in the room
             # drive the session.
             session_host=False,
@@ -120,6 +137,8 @@ class LiveKitTransport:
             )
 
     async def aclose(self) -> None:
+        if self._output is not None:
+            await self._output.aclose()
         await self._room.disconnect()
 
     def _on_metadata(self, _old: str, _new: str) -> None:
@@ -159,14 +178,13 @@ def ending_of(disconnected: RoomEvent) -> tuple[EndReason, RoomUnreachable | Non
     return EndReason.ROOM_FAILED, error
 
 
-def _room_options(identity: str) -> room_io.RoomOptions:
+def _room_options(identity: str, *, framework_output: bool) -> room_io.RoomOptions:
+    output = room_io.AudioOutputOptions(sample_rate=AGENT_SAMPLE_RATE, track_name=TRACK_NAME)
     return room_io.RoomOptions(
         # Typed text would reach the model past the protocol; participants only speak.
         text_input=False,
         audio_input=room_io.AudioInputOptions(pre_connect_audio=False),
-        audio_output=room_io.AudioOutputOptions(
-            sample_rate=AGENT_SAMPLE_RATE, track_name=TRACK_NAME
-        ),
+        audio_output=output if framework_output else False,
         # Pinned, or the framework may link to an agent that has just died.
         participant_identity=identity,
         # Leaving is ours to judge: there is a grace for coming back.
