@@ -21,7 +21,8 @@ class EventKind(StrEnum):
     STATE = "state"  # {state, reason?}
     METADATA = "metadata"  # {wait_s, problem?}
     PARTICIPANT = "participant"  # {change: joined|left|returned, identity, reason?}
-    PHASE = "phase"  # {phase_id, name, cause, index, elapsed_s} | {change: nudged|closing|goodbye|goodbye_over}
+    # {phase_id, name, cause, index, elapsed_s} | {change: nudged|closing|goodbye|goodbye_over}
+    PHASE = "phase"
     TURN = "turn"  # {speaker: participant|interviewer, text, interrupted?, started_s?}
     TOOL = "tool"  # {name, outcome}
     PROVIDER = "provider"  # {change: connected|reconnected|error|going_away|closed, ...}
