@@ -32,6 +32,8 @@ POLL_S = 0.02
 SETTLE_POLL_S = 0.25
 """Looking costs the fleet a call to its roster, which is counted."""
 TOKEN_TTL_S = 3600
+FORK_SERVER = "session-actor fork server"
+"""What it calls itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,9 @@ class FleetArm:
         pool = await self._roster.snapshot()
         for pid in pool.pids.values():
             with suppress(psutil.Error):
-                self._fork_servers.add(psutil.Process(pid).ppid())
+                parent = psutil.Process(psutil.Process(pid).ppid())
+                if FORK_SERVER in " ".join(parent.cmdline()):
+                    self._fork_servers.add(parent.pid)
         return pool
 
     async def _actors(self, state: ActorState) -> set[int]:
