@@ -9,6 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from fleet.clients import RayRosterClient
 from fleet.errors import FleetError
 from fleet.livekit_client import LiveKitClient
 from fleet.models import model_resolver
+from fleet.pool import PoolSnapshot
 from fleet.roster_model import ActorState
 from fleet.settings import FleetSettings
 
@@ -30,6 +32,8 @@ POLL_S = 0.02
 SETTLE_POLL_S = 0.25
 """Looking costs the fleet a call to its roster, which is counted."""
 TOKEN_TTL_S = 3600
+FORK_SERVER = "session-actor fork server"
+"""What it calls itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +112,7 @@ class FleetArm:
 
     async def settled(self, live: int, deadline_s: float) -> bool:
         async def so() -> bool:
-            books = (await self._roster.snapshot()).books
+            books = (await self._look()).books
             busy = books.live + books.reserved + books.starting + books.dying
             return books.warm >= self._pool and busy <= live
 
@@ -124,14 +128,19 @@ class FleetArm:
     async def live_pids(self) -> set[int]:
         return await self._actors(ActorState.LIVE)
 
-    async def find_fork_server(self) -> None:
-        """It belongs to no process of the fleet's tree; its workers know it."""
-        own = self.pids()
-        parents = {psutil.Process(pid).ppid() for pid in await self.warm_pids()}
-        self._fork_servers = parents - own
+    async def _look(self) -> PoolSnapshot:
+        """Fork servers belong to no process of the fleet's tree, but their workers know them; a
+        new one comes up whenever the code changes."""
+        pool = await self._roster.snapshot()
+        for pid in pool.pids.values():
+            with suppress(psutil.Error):
+                parent = psutil.Process(psutil.Process(pid).ppid())
+                if FORK_SERVER in " ".join(parent.cmdline()):
+                    self._fork_servers.add(parent.pid)
+        return pool
 
     async def _actors(self, state: ActorState) -> set[int]:
-        pool = await self._roster.snapshot()
+        pool = await self._look()
         actors = [each.actor_id for each in pool.books.actors if each.state is state]
         return {pool.pids[actor] for actor in actors if actor in pool.pids}
 

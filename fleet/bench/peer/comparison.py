@@ -164,7 +164,6 @@ async def _both(
         for arm in arms:
             if not await arm.settled(0, READY_S):
                 raise LocalPartError(f"{arm.name}: its pool was not full within {READY_S:g} s")
-        await ours.find_fork_server()
         progress.tell("both are warm; one dispatch each to begin with")
         for arm in arms:
             await dispatches(place, arm, Scenario.SEQUENTIAL, 1, -1)

@@ -185,8 +185,8 @@ def test_both_arms_hold_the_same_interview() -> None:
 def test_cpu_of_children_that_ended_is_not_lost() -> None:
     pids = processes.trees([os.getpid()])
     before_s = processes.cpu_s(pids)
-    code = "import time\nwhile time.process_time() < 0.2: pass"
+    code = "import time\nwhile time.process_time() < 0.5: pass"
     subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
-    assert processes.cpu_s(processes.trees([os.getpid()])) - before_s >= 0.19
+    assert processes.cpu_s(processes.trees([os.getpid()])) - before_s >= 0.4
     assert processes.pss_mib([os.getpid()]) > 1
     assert processes.cpu_s([2**22 + 1]) == processes.pss_mib([2**22 + 1]) == 0
