@@ -117,7 +117,9 @@ class Subject:
         return (await self.fleet.cost(self.id)).spent_micro_usd
 
     async def set_limit(self, micro_usd: int) -> None:
-        changer = LimitChanger(self.fleet.plane.budget, self.fleet.plane.supervisor)
+        changer = LimitChanger(
+            self.fleet.plane.budget, self.fleet.plane.supervisor, self.fleet.registry
+        )
         assert await changer.of_session(self.id, micro_usd) is not None
 
     async def over(self, since: float) -> dict[str, float]:

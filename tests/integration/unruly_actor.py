@@ -14,6 +14,7 @@ from typing import Any
 
 from agent_actor.actor import SessionActor
 from agent_actor.messages import Allowance, Assignment, SessionResult, StopOrder
+from agent_actor.permits import Permit
 from agent_actor.spending import Spending
 
 SIGNALS_VARIABLE = "UNRULY_ACTOR_SIGNALS"
@@ -37,6 +38,8 @@ class UnrulyActor(SessionActor):
         if self._defect == "deaf":
             # The process serves one session and ends with it.
             Spending._judge = lambda self: None  # type: ignore[method-assign]
+            Spending._still_short = lambda self: None  # type: ignore[method-assign]
+            Spending.permit = lambda self: Permit()  # type: ignore[method-assign]
         blocking = asyncio.create_task(self._block(signal_to(self._folder, assignment.session_id)))
         try:
             return await super().run(assignment, budget)
