@@ -4,9 +4,9 @@ BIN := .venv/bin
 CODE := agent_actor autoscaler fleet loadtest serve tests
 
 # The short forms of the benchmarks, each an executable module: python -m NAME --smoke
-SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fleet.bench.peer
+SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors
 
-.PHONY: help setup demo test unit integration check format bench-budget bench-reports bench-relay bench-peer smoke-bench lock upgrade clean
+.PHONY: help setup demo test unit integration check format bench-budget bench-live bench-reports bench-relay bench-peer smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -46,6 +46,9 @@ bench-budget: setup ## Whether money holds: sessions of every fate, at their lim
 
 bench-reports: setup ## How many usage reports the budget actor takes, and how fast
 	@exec $(BIN)/python -m fleet.bench.reports
+
+bench-live: setup ## What a live session costs, and how its interviewer sounds
+	@exec $(BIN)/python -m fleet.bench.live
 
 bench-relay: setup ## Whether gathering reports on each node pays
 	@exec $(BIN)/python -m fleet.bench.relay

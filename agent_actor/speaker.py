@@ -12,6 +12,8 @@ from typing import Protocol
 
 from livekit import rtc
 
+from agent_actor.direct_source import direct_sender
+
 FRAME_S = 0.01
 """The only size that a source without a queue takes."""
 PULSE_S = 0.1
@@ -44,6 +46,7 @@ class RoomSpeaker:
         self._sample_rate = sample_rate
         self._samples = round(sample_rate * FRAME_S)
         self._source = rtc.AudioSource(sample_rate, 1, queue_size_ms=0)
+        self._send = direct_sender(self._source, self._samples)
         self._track = rtc.LocalAudioTrack.create_audio_track(track_name, self._source)
 
     async def publish(self) -> None:
@@ -51,7 +54,14 @@ class RoomSpeaker:
         publication = await self._room.local_participant.publish_track(self._track, options)
         await publication.wait_for_subscription()
 
+    @property
+    def is_direct(self) -> bool:
+        return self._send is not None
+
     async def send(self, pcm: bytes) -> None:
+        if self._send is not None:
+            self._send(pcm)
+            return
         await self._source.capture_frame(rtc.AudioFrame(pcm, self._sample_rate, 1, self._samples))
 
     async def rest(self) -> None:
@@ -70,4 +80,5 @@ class RoomSpeaker:
         await asyncio.sleep(SETTLE_S)
 
     async def aclose(self) -> None:
+        self._send = None
         await self._source.aclose()

@@ -73,8 +73,8 @@ class Plan:
     window_s: float
 
 
-PLAN = Plan(rounds=3, window_s=15.0)
-SMOKE = Plan(rounds=1, window_s=5.0)
+PLAN = Plan(rounds=2, window_s=10.0)
+SMOKE = Plan(rounds=1, window_s=8.0)
 
 
 @dataclass(frozen=True, kw_only=True)

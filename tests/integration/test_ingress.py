@@ -223,7 +223,7 @@ class TestOneSession:
             await create(backend)
         refused = await backend.post("/v1/sessions", json=contract())
         assert (refused.status_code, refused.json()["code"]) == (503, "fleet_full")
-        assert refused.headers["Retry-After"] == "7"
+        assert 1 <= int(refused.headers["Retry-After"]) <= 60
         assert refused.json()["retryable"] is True
         live = (await backend.get("/v1/sessions", params={"state": "joined"})).json()["sessions"]
         assert len(live) == SLOTS

@@ -100,6 +100,7 @@ async def talking(livekit: LiveKitAccess) -> AsyncIterator[Talk]:
         await client.create_room(name, metadata="")
         await agent.connect(livekit.url, client.agent_token(room=name, identity="agent", ttl_s=300))
         speaker = RoomSpeaker(agent, sample_rate=RATE, track_name="interviewer")
+        assert speaker.is_direct, "the SDK has changed: see agent_actor/direct_source.py"
         out = RoomOutput(speaker, sample_rate=RATE)
         finished: list[io.PlaybackFinishedEvent] = []
         out.on("playback_finished", finished.append)
