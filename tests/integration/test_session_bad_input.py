@@ -539,7 +539,8 @@ async def test_slow_or_silent_about_usage_the_provider_still_ends_the_interview(
         got = await interviews.hold(provider, name)
         assert got.ending == (EndReason.COMPLETED, None), name
         assert got.result.usage is not None
-        assert got.result.usage.unpriced_responses == 1, name
+        # The one without usage; and a last turn that was heard and not answered before the end.
+        assert 1 <= got.result.usage.unpriced_responses <= 2, name
         assert got.spent_pico > got.billed_pico, name
 
     async def slow(provider: str) -> None:
@@ -637,7 +638,7 @@ async def test_redis_and_the_budget_actor_may_be_gone(interviews: Interviews) ->
     async def no_money() -> None:
         got = await interviews.hold(GEMINI, "no-money", script=QUIET, limit_usd=0.0001)
         assert got.ending == (EndReason.BUDGET_EXCEEDED, None)
-        assert got.spent_pico == got.billed_pico > 0
+        assert got.spent_pico == got.billed_pico == 0
 
     async with asyncio.TaskGroup() as group:
         group.create_task(no_redis())
