@@ -32,6 +32,7 @@ from fleet.bench.progress import Progress
 from fleet.bench.report import Bar, Measured, at_least, at_most, exactly, only_shown
 from fleet.bench.reporters import Account, Reporter, accounts, reporters
 from fleet.budget.client import get_or_create_budget_actor
+from fleet.budget.ledger import Ledger
 from fleet.local.ray_cluster import RaySettings, local_ray
 from fleet.local.redis import Fsync, RedisServer
 from fleet.local.run_dir import run_dir
@@ -204,10 +205,9 @@ async def _take_turns(
 async def _kept(size: Size, redis_url: str) -> Kept:
     prefix = f"{size.namespace}:budget:"
     async with _redis(redis_url) as redis:
-        pipe = redis.pipeline(transaction=False)
-        for session in size.sessions:
-            pipe.hget(f"{prefix}session:{session.session_id}", "spent")
-        stored = [int(spent or -1) for spent in await pipe.execute()]
+        kept = await Ledger(redis, size.namespace).accounts([s.session_id for s in size.sessions])
+        spent = {account.session_id: account.spent for account in kept}
+        stored = [spent.get(session.session_id, -1) for session in size.sessions]
         total = await cast(Any, redis.hget(f"{prefix}fleet", "spent"))
     told = [session.acknowledged_micro_usd for session in size.sessions]
     return Kept(
