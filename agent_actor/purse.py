@@ -38,6 +38,7 @@ class Purse:
         self._capped = capped
         self._policy = policy
         self._server_begins = True
+        """Responses are begun by the server's own turn detection."""
         self._heard = True
         """What the server has confirmed of it: until then it may still begin one."""
         self.closing = False
@@ -45,11 +46,6 @@ class Purse:
         self._kept_back_ms = 0.0
         self.short = False
         """Something was not paid for. It may be when more is allowed."""
-
-    @property
-    def server_begins(self) -> bool:
-        """Responses are begun by the server's own turn detection."""
-        return self._server_begins
 
     def left_pico(self, *, with_goodbye: bool = False) -> int:
         """Of the allowance, after what is spent and what is at risk. Can be negative."""

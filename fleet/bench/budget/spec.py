@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -224,8 +223,3 @@ class Outcome:
     reports_lost: int = 0
     reports_twice: int = 0
     reports_late: int = 0
-
-
-def batches(specs: list[SessionSpec], size: int) -> Iterator[list[SessionSpec]]:
-    for start in range(0, len(specs), size):
-        yield specs[start : start + size]
