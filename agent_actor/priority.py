@@ -83,9 +83,12 @@ def _capabilities() -> int:
         return next((int(s.split()[1], 16) for s in status if s.startswith("CapEff:")), 0)
 
 
-def _autogroup_nice() -> int:
+def _autogroup_nice() -> int | None:
+    """None: not told. The file is empty for a process outside the root's task group, whose
+    autogroup may yet be written to."""
     with open(_AUTOGROUP, encoding="ascii") as group:
-        return int(group.read().rpartition(" ")[2])
+        nice = group.read().strip().rpartition(" ")[2]
+    return int(nice) if nice.removeprefix("-").isdecimal() else None
 
 
 def _write_autogroup(nice: int) -> None:

@@ -15,7 +15,7 @@ before = seen(0)
 priority.lower({nice})
 low = seen(0)
 stop = threading.Event()
-thread = threading.Thread(target=stop.wait)
+thread = threading.Thread(target=stop.wait, daemon=True)
 thread.start()
 inherited = seen(thread.native_id)
 for _ in range(100):
@@ -51,6 +51,13 @@ def test_without_privileges_nice_is_left_alone_and_batch_is_left_again() -> None
     drop = "import agent_actor.priority as p\np._may_return_to = lambda nice: False\n"
     before, low, inherited, after = look(before=drop)
     assert low == inherited == [before[0], 3]
+    assert after == [before, before]
+
+
+def test_an_autogroup_that_does_not_tell_is_written_to_all_the_same() -> None:
+    # As where the process is in a task group of its own, whose file is empty.
+    untold = "import agent_actor.priority as p\np._AUTOGROUP = '/dev/null'\n"
+    before, _, _, after = look(before=untold)
     assert after == [before, before]
 
 
