@@ -11,9 +11,10 @@ from agent_actor.messages import Pulse, WarmReport
 from fleet import ray_calls
 from fleet.actor_shell import shell_for
 from fleet.errors import ActorLost
-from fleet.ray_calls import ActorOptions
+from fleet.ray_calls import ActorOptions, RemoteActor
 
 ACTOR_PREFIX = "session-actor-"
+MEET_DEADLINE_S = 10.0
 SESSION_ACTOR = "agent_actor.actor:SessionActor"
 
 
@@ -57,14 +58,22 @@ class Crew(Protocol):
         """None: it lives and says no more. Raises ActorLost (it is dead) or NoAnswer (it may be
         busy)."""
 
+    async def introduce(self, actor_id: ActorId) -> None:
+        """Make it known to whoever will hand sessions to it. Raises ControlPlaneUnavailable."""
+
     def kill(self, actor_id: ActorId) -> None: ...
 
     def existing(self) -> list[ActorId]: ...
 
 
 class RayCrew:
-    def __init__(self, spec: ActorSpec, namespace: str) -> None:
+    """``supervisor``: who hands sessions to the actors, and is to know them before it does."""
+
+    def __init__(
+        self, spec: ActorSpec, namespace: str, supervisor: RemoteActor | None = None
+    ) -> None:
         self._spec = spec
+        self._supervisor = supervisor
         self._shell = shell_for(spec.class_path)
         self._namespace = namespace
         self._handles: dict[ActorId, Any] = {}
@@ -93,6 +102,11 @@ class RayCrew:
             handle.ping.remote(), part=actor_name(actor_id), deadline_s=deadline_s
         )
         return pulse if isinstance(pulse, Pulse) else None
+
+    async def introduce(self, actor_id: ActorId) -> None:
+        handle = self._handles.get(actor_id)
+        if handle is not None and self._supervisor is not None:
+            await self._supervisor.call("meet", actor_id, handle, deadline_s=MEET_DEADLINE_S)
 
     def kill(self, actor_id: ActorId) -> None:
         handle = self._handles.pop(actor_id, None)

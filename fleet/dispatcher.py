@@ -59,6 +59,7 @@ from fleet.parts import (
 from fleet.records import RANK, SessionRecord
 from fleet.registry import new_session_id
 from fleet.steps import StepTimer
+from fleet.stopping import first_of
 
 REPLAY_POLL_S = 0.1
 
@@ -89,7 +90,8 @@ class DispatchLimits:
     token_ttl_s: int = 3600
     room_empty_timeout_s: int = 120
     refusal_wait_s: float = 0.5
-    """How long an answer that is to come at once waits to hear whether the fleet is full."""
+    """How long an answer that is to come at once waits for the session to be accepted or refused:
+    one that has to wait for an actor is neither."""
     rehearses: bool = False
     """Sessions are rehearsals: nobody enters their rooms, and the contract comes with the
     assignment."""
@@ -117,12 +119,14 @@ class DispatchParts:
 
 @dataclass(kw_only=True)
 class _Dispatch:
-    """One request on its way. ``done`` is what there is to undo."""
+    """One request on its way. ``done`` is what there is to undo; ``accepted`` when it has an actor,
+    an allowance and a room, so that its participant may come."""
 
     request: DispatchRequest
     plan: Plan
     steps: StepTimer
     done: list[EndStep] = field(default_factory=list)
+    accepted: asyncio.Event = field(default_factory=asyncio.Event)
     handed_over: bool = False
 
     @property
@@ -153,7 +157,8 @@ class Dispatcher:
         await self._background.aclose()
 
     async def dispatch(self, request: DispatchRequest) -> Dispatched:
-        """Answers when the agent is in the room, or once accepted with ``respond_async``.
+        """Answers when the agent is in the room, or with ``respond_async`` as soon as there is a
+        room for it and for the participant, who may then come in beside it.
 
         Once the record is written the dispatch is completed or undone even if the caller is
         cancelled. Raises agent_actor's ContractError or ProviderError, and FleetError.
@@ -201,7 +206,7 @@ class Dispatcher:
         if not dispatch.request.respond_async:
             return self._dispatched(await self._start(dispatch), dispatch.request)
         start = self._tasks.start(self._start(dispatch))
-        await asyncio.wait({start}, timeout=self._limits.refusal_wait_s)
+        await first_of(start, dispatch.accepted, timeout_s=self._limits.refusal_wait_s)
         if start.done():
             return self._dispatched(start.result(), dispatch.request)
         return self._dispatched(dispatch.plan.record, dispatch.request)
@@ -243,6 +248,7 @@ class Dispatcher:
         request, _ = await _both(self._opened(dispatch), self._furnish(dispatch))
         with dispatch.steps("join"):
             dispatch.handed_over = True
+            dispatch.accepted.set()
             return await parts.supervisor.start(request, self._limits.deadline_s)
 
     async def _furnish(self, dispatch: _Dispatch) -> None:

@@ -245,6 +245,11 @@ class Pool:
         self._warm_reports[actor_id] = report
         self._recent_warm_s = [*self._recent_warm_s[-99:], report.warm_s]
         self._apply(self._roster.actor_warm(actor_id, self._clock()))
+        try:
+            await self._crew.introduce(actor_id)
+        except FleetError as error:
+            # Whoever needs it finds it, in more time.
+            log.info("actor_not_introduced", actor_id=actor_id, error=str(error))
 
     async def _keep(self) -> None:
         """Ticks when something is due and nothing else has happened before."""

@@ -89,7 +89,7 @@ class RosterActor:
 
     async def _opened(self) -> Pool:
         namespace = self._config.namespace
-        crew = RayCrew(self._config.actor, namespace)
+        crew = RayCrew(self._config.actor, namespace, RemoteActor(SUPERVISOR, namespace))
         # Its own prefix: ids must differ from those that an earlier roster gave out.
         pool = Pool(self._config.limits, crew, prefix=secrets.token_hex(3), metrics=self._metrics)
         existing = crew.existing()

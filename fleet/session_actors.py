@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Protocol
+
+import structlog
 
 from agent_actor.contract import ActorId, SessionId
 from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResult, StopOrder
 from fleet import ray_calls
 from fleet.budget.relayed import RelayedBudget
 from fleet.crew import actor_name
+from fleet.errors import FleetError
 from fleet.ray_calls import RemoteActor
+
+log = structlog.get_logger(__name__)
 
 STOP_DEADLINE_S = 5.0
 RESTRAIN_DEADLINE_S = 2.0
 """A session that does not answer learns of its allowance with its next report."""
 OBSERVE_DEADLINE_S = 2.0
 PING_DEADLINE_S = 5.0
+MET_MOST = 1000
+"""Of the actors that it has met and has no session for yet: some never get one."""
 
 
 class SessionActors(Protocol):
     """Every method raises ActorLost as soon as the actor is known to be dead."""
+
+    async def meet(self, actor_id: ActorId, handle: Any) -> None:
+        """Get to know an actor before it is needed: a process's first call to another one takes
+        tens of milliseconds. Raises nothing: it will be found when it is needed."""
 
     async def run(self, actor_id: ActorId, assignment: Assignment) -> SessionResult:
         """The whole session. Raises agent_actor's ActorBusy, nothing else of the actor's own."""
@@ -57,6 +69,18 @@ class RaySessionActors:
         self._budget = budget
         self._relayed = RelayedBudget(budget.name, namespace) if relayed else None
         self._handles: dict[ActorId, Any] = {}
+        self._met: OrderedDict[ActorId, Any] = OrderedDict()
+
+    async def meet(self, actor_id: ActorId, handle: Any) -> None:
+        self._met[actor_id] = handle
+        while len(self._met) > MET_MOST:
+            self._met.popitem(last=False)
+        try:
+            await ray_calls.answer(
+                handle.ping.remote(), part=actor_name(actor_id), deadline_s=PING_DEADLINE_S
+            )
+        except FleetError as error:
+            log.info("actor_not_met", actor_id=actor_id, error=str(error))
 
     async def run(self, actor_id: ActorId, assignment: Assignment) -> SessionResult:
         ref = self._handle(actor_id).run.remote(assignment, self._relayed or self._budget.handle())
@@ -97,8 +121,13 @@ class RaySessionActors:
 
     def forget(self, actor_id: ActorId) -> None:
         self._handles.pop(actor_id, None)
+        self._met.pop(actor_id, None)
 
     def _handle(self, actor_id: ActorId) -> Any:
-        if actor_id not in self._handles:
-            self._handles[actor_id] = ray_calls.find(actor_name(actor_id), self._namespace)
+        handle = self._handles.get(actor_id)
+        if handle is None:
+            handle = self._met.pop(actor_id, None)
+            self._handles[actor_id] = handle or ray_calls.find(
+                actor_name(actor_id), self._namespace
+            )
         return self._handles[actor_id]

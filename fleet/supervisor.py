@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -119,6 +120,10 @@ class Supervisor:
                 raise FleetDraining
             run = self._begin(SessionRun(request, self._parts, self._limits))
         return await asyncio.shield(run.first_join)
+
+    async def meet(self, actor_id: ActorId, handle: Any) -> None:
+        """A warm actor introduces itself: the first session it gets then finds it known."""
+        await self._parts.actors.meet(actor_id, handle)
 
     async def stop(self, session_id: SessionId, reason: EndReason, mode: StopMode) -> None:
         """Does not wait for it; ``wait_over`` tells when it has worked. Raises SessionNotFound."""

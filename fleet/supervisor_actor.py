@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from agent_actor.contract import ActorId, EndReason, SessionId
 from agent_actor.messages import Allowance, JoinReport, StopMode
@@ -52,6 +53,9 @@ class SupervisorActor:
 
     async def start(self, request: StartRequest) -> JoinReport:
         return await (await self._ready()).start(request)
+
+    async def meet(self, actor_id: ActorId, handle: Any) -> None:
+        await (await self._ready()).meet(actor_id, handle)
 
     async def stop(self, session_id: SessionId, reason: EndReason, mode: StopMode) -> None:
         await (await self._ready()).stop(session_id, reason, mode)

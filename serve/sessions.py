@@ -45,7 +45,11 @@ IdempotencyKey = Annotated[
 ]
 Prefer = Annotated[
     str | None,
-    Header(description="`respond-async`: answer 202 at once.", examples=["respond-async"]),
+    Header(
+        description="`respond-async`: answer 202 as soon as there is a room, half a second at the "
+        "latest.",
+        examples=["respond-async"],
+    ),
 ]
 
 
@@ -81,9 +85,10 @@ async def create_session(
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> Response:
-    """Start an interview. Answered when the agent is in the room, or at once with
-    `Prefer: respond-async`. A caller that hangs up meanwhile does not stop it: ask again with
-    the same Idempotency-Key. Full is 503 with Retry-After.
+    """Start an interview. Answered when the agent is in the room; with `Prefer: respond-async` as
+    soon as there is one, so that the participant comes in beside the agent. A caller that hangs
+    up meanwhile does not stop it: ask again with the same Idempotency-Key. Full is 503 with
+    Retry-After.
     """
     _check_idempotency_key(idempotency_key)
     respond_async = "respond-async" in _preferences(prefer)

@@ -22,6 +22,7 @@ from fleet.bench.report import BenchResult, Measured
 from fleet.bench.views import circumstances
 
 NAME = "peer"
+SHOWN_S = 0.002
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +57,9 @@ def _read_so(result: BenchResult) -> Iterator[str]:
     for each in counted:
         listed = ", ".join(f"{count} {name}" for name, count in each["processes"].items())
         yield f"- counted for the {each['arm']}, standing still: {listed}"
+    for arm, parts in result.measured.data["cpu_a_dispatch_s"].items():
+        most = ", ".join(f"{name} {1000 * s:.0f}" for name, s in parts.items() if s > SHOWN_S)
+        yield f"- CPU-ms a dispatch of the {arm}, sequential: {most}"
 
 
 if __name__ == "__main__":

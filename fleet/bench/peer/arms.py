@@ -28,21 +28,26 @@ from fleet.pool import PoolSnapshot
 from fleet.roster_model import ActorState
 from fleet.settings import FleetSettings
 
-POLL_S = 0.02
 SETTLE_POLL_S = 0.25
 """Looking costs the fleet a call to its roster, which is counted."""
 TOKEN_TTL_S = 3600
-FORK_SERVER = "session-actor fork server"
-"""What it calls itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """``in_room_at``: epoch seconds; None: the answer does not say, ``Arm.in_room`` will."""
+    """``where``: what the arm knows the session by."""
 
     room: str
     url: str
     token: str = field(repr=False)
+    where: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the arm says of a session afterwards. ``in_room_at``: when its agent's connection to
+    the room was up, epoch seconds; None: it never was."""
+
     in_room_at: float | None = None
     steps_ms: Mapping[str, float] = field(default_factory=dict)
 
@@ -57,8 +62,7 @@ class Arm(Protocol):
     async def ask(self, room: str) -> Asked:
         """For a session; ``room`` is its name where we may choose it. Raises Refused."""
 
-    async def in_room(self, asked: Asked, deadline_s: float) -> float | None:
-        """When the agent's connection to the room was up, epoch seconds; None: not in time."""
+    async def told(self, asked: Asked) -> Told: ...
 
     async def settled(self, live: int, deadline_s: float) -> bool:
         """Whether, by the deadline, no more than ``live`` sessions were left and the pool was
@@ -92,10 +96,11 @@ class FleetArm:
 
     async def ask(self, room: str) -> Asked:
         try:
-            answer = await self._http.post("/v1/sessions", json=contract.request())
+            answer = await self._http.post(
+                "/v1/sessions", json=contract.request(), headers={"Prefer": "respond-async"}
+            )
         except httpx.HTTPError as error:
             raise Refused(type(error).__name__) from None
-        answered_at = time.time()
         if answer.is_error:
             raise Refused(f"{answer.status_code} {answer.json().get('code', '')}")
         told = answer.json()
@@ -103,12 +108,18 @@ class FleetArm:
             room=told["room"],
             url=told["livekit_url"],
             token=told["participant_token"],
-            in_room_at=answered_at,
-            steps_ms=told["timings_ms"],
+            where=told["links"]["self"],
         )
 
-    async def in_room(self, asked: Asked, deadline_s: float) -> float | None:
-        return asked.in_room_at
+    async def told(self, asked: Asked) -> Told:
+        answer = await self._http.get(asked.where)
+        answer.raise_for_status()
+        told = answer.json()
+        joined = told["joined_at"]
+        return Told(
+            in_room_at=datetime.fromisoformat(joined).timestamp() if joined else None,
+            steps_ms=told["timings_ms"],
+        )
 
     async def settled(self, live: int, deadline_s: float) -> bool:
         async def so() -> bool:
@@ -135,7 +146,7 @@ class FleetArm:
         for pid in pool.pids.values():
             with suppress(psutil.Error):
                 parent = psutil.Process(psutil.Process(pid).ppid())
-                if FORK_SERVER in " ".join(parent.cmdline()):
+                if processes.FORK_SERVER in " ".join(parent.cmdline()):
                     self._fork_servers.add(parent.pid)
         return pool
 
@@ -211,13 +222,9 @@ class PeerArm:
         )
         return Asked(room=room, url=self._url, token=token)
 
-    async def in_room(self, asked: Asked, deadline_s: float) -> float | None:
-        async def so() -> bool:
-            self._notes.look()
-            return asked.room in self._notes.in_room_at
-
-        await _until(so, deadline_s, POLL_S)
-        return self._notes.in_room_at.get(asked.room)
+    async def told(self, asked: Asked) -> Told:
+        self._notes.look()
+        return Told(in_room_at=self._notes.in_room_at.get(asked.room))
 
     async def settled(self, live: int, deadline_s: float) -> bool:
         async def so() -> bool:
@@ -240,13 +247,11 @@ class PeerArm:
         return {pid for pid in self._notes.begun if processes.is_alive(pid)}
 
 
-async def _until(
-    so: Callable[[], Awaitable[bool]], deadline_s: float, poll_s: float = SETTLE_POLL_S
-) -> bool:
+async def _until(so: Callable[[], Awaitable[bool]], deadline_s: float) -> bool:
     """Whether ``so`` became true by the deadline. Other processes have no event to wait on."""
     ends = time.monotonic() + deadline_s
     while not await so():
         if time.monotonic() >= ends:
             return False
-        await asyncio.sleep(poll_s)
+        await asyncio.sleep(SETTLE_POLL_S)
     return True

@@ -16,7 +16,7 @@ from livekit import api
 from fleet.bench.command import BenchOptions
 from fleet.bench.peer import contract, judging
 from fleet.bench.peer.arms import Arm, FleetArm, Notes, PeerArm
-from fleet.bench.peer.found import Found, Scenario
+from fleet.bench.peer.found import ARMS, Found, Scenario
 from fleet.bench.peer.living import LivePlan, live, standing
 from fleet.bench.peer.scenario import Place, busy_cores, dispatches, in_turns
 from fleet.bench.progress import Progress
@@ -35,9 +35,10 @@ TTFA = dict.fromkeys(SimulatorKind, ("--ttfa-ms", "0"))
 DIFFERENCES = (
     "The fleet's sessions also keep a budget, a journal and the protocol's phases.",
     "The fleet's processes include Ray, the ingress and Redis; the peer needs none of them.",
-    "The fleet answers once its agent is in the room, and its participant joins then; the peer's "
-    "joins as soon as the dispatch is accepted, beside the agent.",
-    "In the room: when POST is answered (fleet), when the job's connect returns (peer).",
+    "The fleet is asked with Prefer: respond-async, so that both participants join as soon as the "
+    "dispatch is accepted, beside the agent.",
+    "In the room: when the supervisor has heard from the agent (fleet), when the job's connect "
+    "returns (peer).",
     "The peer's fork server preloads our agent code beside its defaults.",
 )
 
@@ -89,6 +90,9 @@ async def compare(options: BenchOptions, progress: Progress, form: Form) -> Meas
             "form": asdict(form),
             "differences": DIFFERENCES,
             "figures": judging.table(found),
+            "cpu_a_dispatch_s": {
+                arm: judging.parts_a_dispatch_s(found, Scenario.SEQUENTIAL, arm) for arm in ARMS
+            },
             "found": asdict(found),
         },
     )

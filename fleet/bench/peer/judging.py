@@ -94,6 +94,28 @@ def cpu_a_dispatch_s(
     return sum(each.cpu_s - idle_cores * each.wall_s for each in rounds) / served
 
 
+def parts_a_dispatch_s(found: Found, scenario: Scenario, arm: str) -> dict[str, float]:
+    """``cpu_a_dispatch_s`` over all repetitions, by what the arm's processes are; most first."""
+    rounds = [each for each in found.rounds if (each.scenario, each.arm) == (scenario, arm)]
+    served = sum(each.served for each in rounds)
+    if not served:
+        return {}
+    net: dict[str, float] = {}
+    for each in rounds:
+        still = next(
+            (
+                s.parts_cores
+                for s in found.standing
+                if (s.arm, s.repetition) == (arm, each.repetition)
+            ),
+            {},
+        )
+        for name in each.parts_s.keys() | still.keys():
+            used_s = each.parts_s.get(name, 0.0) - still.get(name, 0.0) * each.wall_s
+            net[name] = net.get(name, 0.0) + used_s / served
+    return dict(sorted(net.items(), key=lambda part: -part[1]))
+
+
 # -- bars ------------------------------------------------------------------------------------------
 
 

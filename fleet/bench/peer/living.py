@@ -32,18 +32,23 @@ class LivePlan:
 
 async def standing(arms: tuple[Arm, ...], repetition: int, window_s: float) -> list[Standing]:
     """Both at rest at once: neither does anything."""
-    before = [processes.cpu_s(arm.pids()) for arm in arms]
+    before = [processes.cpu_by_part(arm.pids()) for arm in arms]
     began = time.monotonic()
     await asyncio.sleep(window_s)  # the length of the window is what is measured against
     found = []
-    for arm, before_s in zip(arms, before, strict=True):
+    for arm, used_before in zip(arms, before, strict=True):
         pids, warm = arm.pids(), await arm.warm_pids()
-        used_s = processes.cpu_s(pids) - before_s
+        took_s = time.monotonic() - began
+        cores = {
+            name: (used_s - used_before.get(name, 0.0)) / took_s
+            for name, used_s in processes.cpu_by_part(pids).items()
+        }
         found.append(
             Standing(
                 arm=arm.name,
                 repetition=repetition,
-                cpu_cores=used_s / (time.monotonic() - began),
+                cpu_cores=sum(cores.values()),
+                parts_cores=cores,
                 warm_pss_mib=processes.pss_mib(warm) / max(len(warm), 1),
                 pss_mib=processes.pss_mib(pids),
                 processes=processes.names(pids),

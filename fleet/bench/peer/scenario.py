@@ -15,7 +15,7 @@ from pathlib import Path
 from livekit import api
 
 from fleet.bench.peer import contract, processes
-from fleet.bench.peer.arms import Arm, Asked, Refused
+from fleet.bench.peer.arms import Arm, Asked, Refused, Told
 from fleet.bench.peer.found import Dispatch, Round, Scenario
 from fleet.demo.crowd import Crowd
 from fleet.errors import FleetError
@@ -46,7 +46,7 @@ class Held:
     name: str
     began_at: float
     asked: Asked | None = None
-    in_room_at: float | None = None
+    told: Told = field(default_factory=Told)
     heard: bool = False
     lost: str | None = None
     joined: bool = field(default=False)
@@ -72,12 +72,12 @@ async def begin(place: Place, arm: Arm, script: str) -> Held:
         t0_epoch_s=held.began_at,
     )
     held.joined = True
-    held.in_room_at = await arm.in_room(held.asked, ends - time.monotonic())
-    if held.in_room_at is None:
-        held.lost = "no agent"
-        return held
     held.heard = await place.people.heard(name, ends - time.monotonic())
-    held.lost = None if held.heard else "no audio"
+    held.told = await arm.told(held.asked)
+    if held.told.in_room_at is None:
+        held.lost = "no agent"
+    elif not held.heard:
+        held.lost = "no audio"
     return held
 
 
@@ -103,12 +103,13 @@ async def dispatches(
 ) -> tuple[list[Dispatch], Round]:
     """``count`` at once, all of them ended together, and the arm at rest again."""
     pids = arm.pids()
-    before_s, began = processes.cpu_s(pids), time.monotonic()
+    before, began = processes.cpu_by_part(pids), time.monotonic()
     all_held = await asyncio.gather(*(begin(place, arm, "open") for _ in range(count)))
     listed = [await _listed_at(place, held) for held in all_held]
     audio = await asyncio.gather(*(end(place, held) for held in all_held))
     settled = await arm.settled(0, SETTLE_S)
-    cpu_s = processes.cpu_s(arm.pids() | pids) - before_s
+    after = processes.cpu_by_part(arm.pids() | pids)
+    parts_s = {name: used_s - before.get(name, 0.0) for name, used_s in after.items()}
     wall_s = time.monotonic() - began
     found = [
         _dispatch(arm, scenario, repetition, *each)
@@ -119,7 +120,8 @@ async def dispatches(
         scenario=scenario,
         repetition=repetition,
         served=sum(each.lost is None for each in found),
-        cpu_s=cpu_s,
+        cpu_s=sum(parts_s.values()),
+        parts_s=parts_s,
         wall_s=wall_s,
         settled=settled,
     )
@@ -174,11 +176,11 @@ def _dispatch(
         arm=arm.name,
         scenario=scenario,
         repetition=repetition,
-        in_room_s=since(held.in_room_at),
+        in_room_s=since(held.told.in_room_at),
         listed_s=since(listed_at),
         audio_s=audio_s,
         lost=lost,
-        steps_ms=dict(held.asked.steps_ms) if held.asked else {},
+        steps_ms=dict(held.told.steps_ms),
     )
 
 

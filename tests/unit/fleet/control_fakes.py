@@ -359,6 +359,8 @@ class FakeActors:
         """Set by each new run; a test clears it to wait for the next."""
         self.lost_on_ping: set[ActorId] = set()
 
+    async def meet(self, actor_id: ActorId, handle: Any) -> None: ...
+
     async def run(self, actor_id: ActorId, assignment: Assignment) -> SessionResult:
         self.assignments.append(assignment)
         actor = self.actors.setdefault(actor_id, FakeActor(assignment.attempt))
@@ -426,6 +428,8 @@ class FakeCrew:
         self.started: dict[ActorId, asyncio.Future[WarmReport]] = {}
         self.killed: list[ActorId] = []
         self.dead: set[ActorId] = set()
+        self.introduced: list[ActorId] = []
+        self.supervisor_away = False
 
     async def start(self, actor_id: ActorId) -> WarmReport:
         future: asyncio.Future[WarmReport] = asyncio.get_running_loop().create_future()
@@ -438,6 +442,11 @@ class FakeCrew:
     async def ping(self, actor_id: ActorId, deadline_s: float) -> None:
         if actor_id in self.dead:
             raise ActorLost(actor_id, "dead")
+
+    async def introduce(self, actor_id: ActorId) -> None:
+        if self.supervisor_away:
+            raise ActorLost("supervisor", "dead")
+        self.introduced.append(actor_id)
 
     def kill(self, actor_id: ActorId) -> None:
         self.killed.append(actor_id)

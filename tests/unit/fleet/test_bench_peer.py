@@ -14,7 +14,16 @@ from agent_actor.contract import parse_tolerant
 from fleet.bench.peer import contract, processes
 from fleet.bench.peer.comparison import _correctness_only
 from fleet.bench.peer.found import Dispatch, Found, LiveCpu, Memory, Round, Scenario, Standing
-from fleet.bench.peer.judging import bars, cpu_a_dispatch_s, lost, percentile, slope, table, times
+from fleet.bench.peer.judging import (
+    bars,
+    cpu_a_dispatch_s,
+    lost,
+    parts_a_dispatch_s,
+    percentile,
+    slope,
+    table,
+    times,
+)
 from fleet.bench.peer.plot import svg
 from fleet.bench.report import Bar, Judgement
 from serve.requests import parse_create
@@ -41,6 +50,7 @@ def a_round(arm: str, cpu_s: float, *, served: int = 2, repetition: int = 0) -> 
         repetition=repetition,
         served=served,
         cpu_s=cpu_s,
+        parts_s={"ray::SessionActor": cpu_s},
         wall_s=10.0,
         settled=True,
     )
@@ -48,7 +58,13 @@ def a_round(arm: str, cpu_s: float, *, served: int = 2, repetition: int = 0) -> 
 
 def standing(arm: str, cores: float) -> Standing:
     return Standing(
-        arm=arm, repetition=0, cpu_cores=cores, warm_pss_mib=40, pss_mib=400, processes={}
+        arm=arm,
+        repetition=0,
+        cpu_cores=cores,
+        parts_cores={"raylet": cores},
+        warm_pss_mib=40,
+        pss_mib=400,
+        processes={},
     )
 
 
@@ -141,6 +157,14 @@ def test_cpu_a_dispatch_is_for_those_served_and_without_the_standing_cost() -> N
     assert cpu_a_dispatch_s(FOUND, Scenario.BURST, "fleet", 0, gross=True) == pytest.approx(1.5)
     assert cpu_a_dispatch_s(FOUND, Scenario.BURST, "peer", 0) == pytest.approx(1.5)
     assert cpu_a_dispatch_s(FOUND, Scenario.BURST, "peer", 1) is None
+
+
+def test_cpu_a_dispatch_by_part_adds_up_to_the_whole() -> None:
+    parts = parts_a_dispatch_s(FOUND, Scenario.BURST, "fleet")
+    assert list(parts) == ["ray::SessionActor", "raylet"]
+    assert sum(parts.values()) == pytest.approx(
+        cpu_a_dispatch_s(FOUND, Scenario.BURST, "fleet", 0) or 0.0
+    )
 
 
 def test_what_one_arm_never_did_misses_its_bar() -> None:

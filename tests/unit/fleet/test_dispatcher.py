@@ -37,6 +37,7 @@ from tests.unit.fleet.control_fakes import (
 class World:
     asked: list[str] = field(default_factory=list)
     deadline_s: float = ENOUGH_S
+    refusal_wait_s: float = 0.01
 
     def __post_init__(self):
         self.roster = FakeRoster(self.asked)
@@ -63,7 +64,7 @@ class World:
             DispatchLimits(
                 livekit_url="wss://rooms.example.org",
                 deadline_s=self.deadline_s,
-                refusal_wait_s=0.01,
+                refusal_wait_s=self.refusal_wait_s,
             ),
         )
 
@@ -332,6 +333,14 @@ class TestAsync:
         world.roster.gate.set()
         await world.dispatcher._tasks.settle(ENOUGH_S)
         assert world.records.records["s-1"].state is SessionState.JOINED
+
+    async def test_the_participant_may_come_as_soon_as_there_is_a_room(self):
+        world = World(refusal_wait_s=ENOUGH_S)
+        world.supervisor.silent = True
+        given = await world.dispatch(respond_async=True)
+        assert given.record.room in world.rooms.rooms
+        assert given.participant_token is not None
+        await world.dispatcher.aclose(timeout_s=0)
 
     async def test_full_is_still_said_at_once(self, world):
         world.roster.failure = FleetFull(retry_after_s=3)

@@ -58,6 +58,17 @@ async def test_it_starts_its_actors(pool, crew):
     assert set(snapshot.nodes.values()) == {"n-1"}
 
 
+async def test_a_warm_actor_is_introduced_to_who_will_need_it(warm_pool, crew):
+    assert sorted(crew.introduced) == sorted(crew.started)
+
+
+async def test_one_that_could_not_be_introduced_serves_all_the_same(pool, crew):
+    crew.supervisor_away = True
+    crew.get_warm()
+    await settle()
+    assert (await pool.reserve(A, 0.0)).actor_id in crew.started
+
+
 async def test_a_reservation_is_answered_at_once(warm_pool, crew):
     given = await warm_pool.reserve(A, 10)
     assert warm_pool.begin(A) == given.actor_id
