@@ -79,7 +79,7 @@ class LiveKitTransport:
         url: str,
         token: str,
         connect_timeout_s: float,
-        _framework_output: bool = True,
+        _framework_output: bool = False,
     ) -> None:
         """``_framework_output``: the room output of our own (``room_output``) is not switched on
         yet, see docs/decisions/0010-room-output.md; fleet.bench.live compares both.

@@ -62,6 +62,11 @@ class ParticipantInfo:
     published_tracks: int
 
 
+WEBHOOK_EVENTS = ("room_finished",)
+"""Of the server's webhooks, those that mean something to the ingress. All others of an interview
+(ten and more) are answered and cost CPU, for nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class WebhookEvent:
     """A verified event. ``event_id`` is the same when the server delivers it again."""

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Request
 
 from agent_actor.contract import SessionState
 from fleet.errors import SessionNotFound, WebhookRejected
-from fleet.livekit_client import WebhookEvent
+from fleet.livekit_client import WEBHOOK_EVENTS, WebhookEvent
 from serve.body import MAX_WEBHOOK_BYTES, read_limited
 from serve.context import MetricsDep, PortsDep, TasksDep
 from serve.models.fleet import WebhookAnswer
@@ -90,7 +90,7 @@ async def livekit_webhook(
 
 async def _take(event: WebhookEvent, ports: Ports) -> None:
     _log.info("livekit_event", kind=event.event, room=event.room)
-    if event.event != "room_finished" or event.room is None:
+    if event.event not in WEBHOOK_EVENTS or event.room is None:
         return
     session_id = ports.session_of_room(event.room)
     if session_id is None:

@@ -40,7 +40,7 @@ class LiveKitServer:
 
     `async with LiveKitServer(run) as server:`, then `server.access`. After `aclose` (or `kill`)
     `start` brings it up again at the same address, with no rooms. `config` is laid over the
-    server's configuration, one level deep.
+    server's configuration, one level deep. `webhook_events`: those that webhooks tell; none: all.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class LiveKitServer:
         *,
         name: str = "livekit",
         webhook_urls: Sequence[str] = (),
+        webhook_events: Sequence[str] = (),
         config: Mapping[str, Any] | None = None,
         binary: Path | None = None,
         api_secret: str | None = None,
@@ -56,6 +57,7 @@ class LiveKitServer:
         self._run = run
         self._name = name
         self._webhook_urls = list(webhook_urls)
+        self._webhook_events = list(webhook_events)
         self._config = dict(config or {})
         self._binary = binary
         self._api_secret = api_secret or secrets.token_urlsafe(32)
@@ -136,7 +138,11 @@ class LiveKitServer:
             },
         }
         if self._webhook_urls:
-            base["webhook"] = {"api_key": "local", "urls": self._webhook_urls}
+            base["webhook"] = {
+                "api_key": "local",
+                "urls": self._webhook_urls,
+                "filter_params": {"include_events": self._webhook_events},
+            }
         for key, value in self._config.items():
             base[key] = base.get(key, {}) | value if isinstance(value, dict) else value
         return base
@@ -166,14 +172,17 @@ def livekit_from_environment() -> LiveKitAccess | None:
 
 
 @asynccontextmanager
-async def livekit(run: RunDir, *, webhook_urls: Sequence[str] = ()) -> AsyncIterator[LiveKitAccess]:
+async def livekit(
+    run: RunDir, *, webhook_urls: Sequence[str] = (), webhook_events: Sequence[str] = ()
+) -> AsyncIterator[LiveKitAccess]:
     """The environment's server, or one of our own for the length of the block.
 
-    An existing server's webhooks are its operator's to configure; `webhook_urls` is ours only.
+    An existing server's webhooks are its operator's to configure; these are ours only.
     """
     existing = livekit_from_environment()
     if existing is not None:
         yield existing
         return
-    async with LiveKitServer(run, webhook_urls=webhook_urls) as server:
+    server = LiveKitServer(run, webhook_urls=webhook_urls, webhook_events=webhook_events)
+    async with server:
         yield server.access

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleet.control import start_control_plane, stop_control_plane
+from fleet.livekit_client import WEBHOOK_EVENTS
 from fleet.local.errors import LocalPartError
 from fleet.local.livekit import LiveKitAccess
 from fleet.local.livekit import livekit as livekit_server
@@ -79,7 +80,8 @@ async def local_fleet(options: StackOptions, tell: Tell) -> AsyncIterator[LocalF
             redis_url = await stack.enter_async_context(redis_server(run, fsync=Fsync.ALWAYS))
         with _timed(tell, "LiveKit server"):
             hook = f"{api_url}/v1/livekit/webhook"
-            livekit = await stack.enter_async_context(livekit_server(run, webhook_urls=[hook]))
+            server = livekit_server(run, webhook_urls=[hook], webhook_events=WEBHOOK_EVENTS)
+            livekit = await stack.enter_async_context(server)
         simulators = await _start_simulators(stack, run, options, tell)
         values = {
             "REDIS_URL": redis_url,

@@ -59,10 +59,10 @@ async def test_thinking_participant_is_spoken_over_only_where_the_contract_is_ha
         hasty = {p: group.create_task(think(p, HASTY_MS)) for p in PROVIDERS}
     for provider in PROVIDERS:
         heard = patient[provider].result().tally
-        assert (heard.pauses, heard.answers) == (1, 1), provider
-        assert heard.overlaps == [], provider
+        assert (heard.pauses, heard.answers) == (1, 1), (provider, heard)
+        assert heard.overlaps == [], (provider, heard)
         # The turn is over only once the silence after it is as long as the pause was allowed.
-        assert heard.responses[0].response_s > PATIENT_MS / 1000, provider
+        assert heard.responses[0].response_s > PATIENT_MS / 1000, (provider, heard)
         spoken_over = [o for o in hasty[provider].result().tally.overlaps if o.in_pause]
         assert len(spoken_over) >= 1, provider
         assert spoken_over[0].answer == 1
