@@ -10,11 +10,27 @@ from __future__ import annotations
 import os
 import sys
 import types
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import CodeType
 
 SUPPORTED = ("2.60.",)
 SETUP_WORKER = str(Path(__file__).with_name("setup_worker.py"))
+
+_IMPORTED_LATE = (
+    "pydantic.v1",
+    "ray._common.pydantic_compat",
+    "ray._common.usage.usage_lib",
+    "ray._private.arrow_serialization",
+    "ray._private.async_compat",
+    "ray._private.node",
+    "ray._private.ray_logging",
+    "ray._private.runtime_env.setup_hook",
+    "starlette.datastructures",
+)
+"""By a worker while it connects, constructs its actor and reads its first call: two thirds of the
+CPU that a forked one would take, pydantic's old version most of it."""
 
 _workers: dict[str, CodeType] = {}
 
@@ -22,11 +38,11 @@ _workers: dict[str, CodeType] = {}
 def load() -> None:
     """Import what a worker imports, and compile its script. Connects to nothing."""
     import ray
-    import ray._private.async_compat
-    import ray._private.node
-    import ray._private.ray_logging
-    import ray._private.runtime_env.setup_hook
 
+    for name in _IMPORTED_LATE:
+        # One that is missing is missed by the worker, if at all.
+        with suppress(ImportError):
+            import_module(name)
     script = Path(ray.__file__).parent / "_private" / "workers" / "default_worker.py"
     _workers[str(script)] = compile(script.read_bytes(), str(script), "exec")
     # Its first call finds the process's title by the environment, which a worker has replaced.

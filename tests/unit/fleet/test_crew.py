@@ -19,7 +19,7 @@ def test_session_actors_are_forked_unless_told_otherwise() -> None:
     spec = roster_config(load_settings(**KEYS)).actor
     command = spec.worker_env()["py_executable"]
     assert command.startswith(f"{sys.executable} -I -S ")
-    assert "--preload=fleet.actor_shell,agent_actor.actor" in command
+    assert "--preload=fleet.actor_shell,agent_actor.actor,fleet.budget.actor" in command
     assert (
         "py_executable"
         not in roster_config(load_settings(fork_server="off", **KEYS)).actor.worker_env()
