@@ -184,6 +184,7 @@ def roster_config(settings: FleetSettings, actor: ActorSpec | None = None) -> Ro
             lease_s=settings.dispatch_deadline_s + 5.0,
             expected_warm_s=EXPECTED_WARM_S,
             full_retry_after_s=settings.full_retry_after_s,
+            refill_calm_s=settings.refill_calm_s,
         ),
         actor=actor
         or ActorSpec(

@@ -75,6 +75,8 @@ class Roster:
         self._forecast = Forecast(warm_s=limits.expected_warm_s, lanes=limits.max_starting)
         self._failed_in_row = 0
         self._next_start_at: float | None = None
+        self._held_since: float | None = None
+        self._refill_at: float | None = None
         self._draining = False
         self._last_number = 0
 
@@ -214,6 +216,7 @@ class Roster:
 
     def tick(self, now: float) -> list[Command]:
         """Everything that is due by ``now``: leases, deadlines, starts, surplus actors."""
+        self._let_refill(now)
         return [*self._expire_leases(now), *self._expire_waiters(now), *self._balance(now)]
 
     def next_due(self, now: float) -> float | None:
@@ -221,6 +224,8 @@ class Roster:
         times = [p.until for p in self._permits.values() if self._has_deadline(p)]
         if self._next_start_at is not None and self._next_start_at > now:
             times.append(self._next_start_at)
+        if self._refill_at is not None and not self._queue:
+            times.append(self._refill_at)
         return min(times, default=None)
 
     def drain(self, on: bool) -> None:
@@ -307,7 +312,21 @@ class Roster:
         actor.session_id = permit.session_id
         self._move(actor, ActorState.RESERVED, now)
         self._counted["granted"] += 1
+        self._hold_refill(now)
         return Grant(session_id=permit.session_id, actor_id=actor.actor_id)
+
+    def _hold_refill(self, now: float) -> None:
+        limits = self._limits
+        if limits.refill_calm_s <= 0:
+            return
+        if self._held_since is None:
+            self._held_since = now
+        latest = self._held_since + limits.max_refill_hold_s
+        self._refill_at = min(now + limits.refill_calm_s, latest)
+
+    def _let_refill(self, now: float) -> None:
+        if self._refill_at is not None and now >= self._refill_at:
+            self._held_since = self._refill_at = None
 
     def _enqueue(self, permit: _Permit, now: float, wait_s: float) -> Answer:
         estimate_s: float | None
@@ -425,6 +444,8 @@ class Roster:
         if self._next_start_at is not None and now < self._next_start_at:
             return []
         if self._draining and not self._queue:
+            return []
+        if self._refill_at is not None and not self._queue:
             return []
         return [self._start(now) for _ in range(decision.start)]
 

@@ -49,6 +49,11 @@ class RosterLimits:
     start_backoff_s: float = 1.0
     """Pause after a failed start; doubles with each further failure."""
     max_start_backoff_s: float = 30.0
+    refill_calm_s: float = 0.0
+    """How long after the last session was given its actor the pool is filled up again: what joins
+    needs the CPU more. Nobody who waits for an actor is kept waiting by it."""
+    max_refill_hold_s: float = 6.0
+    """The pool is filled up after so long however many sessions still come."""
 
     def bounds(self) -> PoolBounds:
         return PoolBounds(

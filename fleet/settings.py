@@ -100,6 +100,8 @@ class FleetSettings(BaseSettings):
     max_sessions: int = Field(default=200, ge=1, le=100_000)
     max_starting_actors: int = Field(default=2, ge=1, le=1000)
     """How many actors may be starting up at once: each costs CPU that live ones need."""
+    refill_calm_s: float = Field(default=2.0, ge=0, le=60, allow_inf_nan=False)
+    """How long after the last session was given its actor the warm pool is filled up again."""
     actor_cpus: float = Field(default=0.1, gt=0, le=16, allow_inf_nan=False)
     """Never 0: a node with zero-CPU actors only is judged idle and removed (ray #37733)."""
     actor_warm_timeout_s: Seconds = 60.0

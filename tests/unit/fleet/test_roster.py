@@ -48,6 +48,43 @@ def actor_of(answer) -> ActorId:
     return answer.actor_id
 
 
+class TestHoldingTheRefill:
+    def started(self, books: Roster, now: float) -> int:
+        return sum(isinstance(command, StartActor) for command in books.tick(now))
+
+    def test_while_sessions_join_nothing_is_started_for_the_pool(self):
+        books = warm_roster(refill_calm_s=2.0)
+        books.reserve(A, 0, 10)
+        assert (self.started(books, 1.9), books.next_due(1.9)) == (0, 2.0)
+        assert self.started(books, 2.0) == 1
+        assert books.next_due(2.0) == LIMITS.lease_s
+
+    def test_each_further_session_puts_it_off_but_not_for_ever(self):
+        books = warm_roster(warm_target=4, max_sessions=8, refill_calm_s=2.0, max_refill_hold_s=3.0)
+        books.reserve(A, 0, 10)
+        books.reserve(B, 1.5, 10)
+        assert self.started(books, 2.5) == 0
+        books.reserve(C, 2.6, 10)
+        assert self.started(books, 2.9) == 0
+        assert self.started(books, 3.0) == LIMITS.max_starting
+
+    def test_a_draining_roster_is_not_due_for_ever(self):
+        books = warm_roster(refill_calm_s=2.0)
+        books.reserve(A, 0, 10)
+        books.begin(A, 0)
+        books.drain(True)
+        assert self.started(books, 2.0) == 0
+        assert books.next_due(2.0) is None
+
+    def test_whoever_waits_for_an_actor_does_not_wait_for_calm(self):
+        books = warm_roster(refill_calm_s=2.0)
+        books.reserve(A, 0, 10)
+        books.reserve(B, 0, 10)
+        assert self.started(books, 0.1) == 0
+        assert isinstance(books.reserve(C, 0.2, 10), Wait)
+        assert self.started(books, 0.2) > 0
+
+
 class TestReserving:
     def test_two_sessions_get_two_actors(self):
         books = warm_roster()
@@ -415,7 +452,7 @@ class Burst(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.limits = replace(LIMITS, max_sessions=5, queue_limit=3)
+        self.limits = replace(LIMITS, max_sessions=5, queue_limit=3, refill_calm_s=2.0)
         self.books = Roster(self.limits, prefix="m")
         self.now = 0.0
         self.number = 0
@@ -521,6 +558,8 @@ class Burst(RuleBasedStateMachine):
         held = {v.session_id for v in self.books.snapshot(self.now).actors}
         self.granted = {s: a for s, a in self.granted.items() if s in held}
         self.execute(commands)
+        due = self.books.next_due(self.now)
+        assert due is None or due > self.now
 
     @invariant()
     def permits_fit_and_add_up(self):
