@@ -59,6 +59,9 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+REPORT_TURNS = 4
+"""Of the event loop, from a result to the answer of whoever waits for it."""
+
 _SPEAKERS = {"user": "participant", "assistant": "interviewer"}
 
 
@@ -173,6 +176,9 @@ class InterviewSession:
                 connect_s=time.monotonic() - self._started,
             )
         )
+        # Whoever waits for the report hears it before starting the voice takes the loop for 0.1 s.
+        for _ in range(REPORT_TURNS):
+            await asyncio.sleep(0)
 
     async def _unless_over(self, work: Coroutine[Any, Any, T]) -> T | None:
         """What ``work`` returns or raises; None if it was cut short because all is over."""
