@@ -76,7 +76,18 @@ def load_class(path: str) -> type[Any]:
 def create(cls: type[Any], options: ActorOptions, *args: Any, **kwargs: Any) -> Any:
     """A new actor's handle; construction goes on in the background. Raises ValueError if the
     name is taken."""
-    return ray.remote(cls).options(**options.as_kwargs()).remote(*args, **kwargs)
+    return _remote_class(cls).options(**options.as_kwargs()).remote(*args, **kwargs)
+
+
+_remote_classes: dict[type[Any], Any] = {}
+
+
+def _remote_class(cls: type[Any]) -> Any:
+    """One for each class: a new one is pickled, taken apart and exported for each actor. Ray
+    exports it anew to another cluster by itself."""
+    if cls not in _remote_classes:
+        _remote_classes[cls] = ray.remote(cls)
+    return _remote_classes[cls]
 
 
 def get_or_create(cls: type[Any], options: ActorOptions, *args: Any, **kwargs: Any) -> Any:
