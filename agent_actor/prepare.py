@@ -21,6 +21,7 @@ from openai.types import realtime as openai_events
 
 from agent_actor.interviewer import Interviewer
 from agent_actor.providers.trust import trust
+from agent_actor.rates import load_rates
 
 log = structlog.get_logger(__name__)
 
@@ -56,11 +57,12 @@ def prepare() -> None:
         _describe_tools,
         _read_trust,
         _hyphenate,
+        load_rates,
     ):
         _try(step)
 
 
-def _try(step: Callable[[], None]) -> None:
+def _try(step: Callable[[], object]) -> None:
     try:
         step()
     except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -32,5 +33,11 @@ def load_rates(
         )
     except (OSError, UnicodeDecodeError) as error:
         raise RatesInvalid(f"{path or 'bundled rates'}: {error}") from None
-    table = RateTable.parse(text).with_aliases(aliases or {})
+    table = _parsed(text).with_aliases(aliases or {})
     return table.with_upper_bounds() if unpriced is UnpricedModels.UPPER_BOUND else table
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> RateTable:
+    """A file is read for each session, but seldom changes: reading TOML takes 8 ms."""
+    return RateTable.parse(text)

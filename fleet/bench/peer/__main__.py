@@ -1,7 +1,6 @@
-"""``python -m fleet.bench.peer [--smoke] [--repetitions N] [--peer-unbounded] …``
+"""``python -m fleet.bench.peer [--smoke] [--repetitions N] …``
 
 --repetitions N    of the long form, 3
---peer-unbounded   the worker does not refuse jobs on a busy machine, as it would by default
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 from fleet.bench.command import OUT, BenchOptions, bench_main
 from fleet.bench.peer import __doc__ as about
 from fleet.bench.peer.comparison import FULL, SMOKE, compare
-from fleet.bench.peer.found import ARMS
+from fleet.bench.peer.found import FLEET, PEER
 from fleet.bench.peer.plot import svg
 from fleet.bench.progress import Progress
 from fleet.bench.report import BenchResult, Measured
@@ -28,13 +27,11 @@ SHOWN_S = 0.002
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--repetitions", type=int, default=FULL.repetitions)
-    parser.add_argument("--peer-unbounded", action="store_true")
     parser.add_argument("--out", type=Path, default=OUT)
     own, rest = parser.parse_known_args(argv)
 
     async def measure(options: BenchOptions, progress: Progress) -> Measured:
         form = SMOKE if options.smoke else replace(FULL, repetitions=own.repetitions)
-        form = replace(form, peer_unbounded=own.peer_unbounded)
         return await compare(options, progress, form)
 
     drawn = own.out / f"{NAME}{'.smoke' if '--smoke' in rest else ''}"
@@ -53,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _read_so(result: BenchResult) -> Iterator[str]:
     """What to know before the figures are compared, and which processes they are of."""
     yield from (f"- {difference}" for difference in result.measured.data["differences"])
-    counted = result.measured.data["found"]["standing"][: len(ARMS)]
-    for each in counted:
+    counted = {each["arm"]: each for each in result.measured.data["found"]["standing"]}
+    for each in (counted[FLEET], counted[PEER]):
         listed = ", ".join(f"{count} {name}" for name, count in each["processes"].items())
         yield f"- counted for the {each['arm']}, standing still: {listed}"
     for arm, parts in result.measured.data["cpu_a_dispatch_s"].items():

@@ -20,6 +20,7 @@ import psutil
 from livekit import api
 
 from fleet.bench.peer import contract, processes
+from fleet.bench.peer.found import FLEET
 from fleet.clients import RayRosterClient
 from fleet.errors import FleetError
 from fleet.livekit_client import LiveKitClient
@@ -80,7 +81,7 @@ class Arm(Protocol):
 class FleetArm:
     """``others``: the children of this process that are none of the fleet's."""
 
-    name = "fleet"
+    name = FLEET
 
     def __init__(
         self, settings: FleetSettings, api_url: str, others: set[int], *, pool: int
@@ -188,13 +189,21 @@ class Notes:
 
 
 class PeerArm:
-    """``root``: the worker's process."""
-
-    name = "peer"
+    """``root``: the worker's process; ``agent_name``: what it is registered as."""
 
     def __init__(
-        self, settings: FleetSettings, notes: Notes, root: int, client: LiveKitClient, *, pool: int
+        self,
+        settings: FleetSettings,
+        notes: Notes,
+        root: int,
+        client: LiveKitClient,
+        *,
+        name: str,
+        agent_name: str,
+        pool: int,
     ) -> None:
+        self.name = name
+        self._agent_name = agent_name
         secret = settings.livekit_api_secret.get_secret_value()
         self._url = settings.livekit_url
         self._api = api.LiveKitAPI(self._url, settings.livekit_api_key, secret)
@@ -213,7 +222,7 @@ class PeerArm:
         try:
             await self._client.create_room(room, metadata=self._metadata)
             await self._api.agent_dispatch.create_dispatch(
-                api.CreateAgentDispatchRequest(agent_name=contract.AGENT_NAME, room=room)
+                api.CreateAgentDispatchRequest(agent_name=self._agent_name, room=room)
             )
         except (FleetError, api.TwirpError) as error:
             raise Refused(str(error)) from None

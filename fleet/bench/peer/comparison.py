@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ from livekit import api
 from fleet.bench.command import BenchOptions
 from fleet.bench.peer import contract, judging
 from fleet.bench.peer.arms import Arm, FleetArm, Notes, PeerArm
-from fleet.bench.peer.found import ARMS, Found, Scenario
+from fleet.bench.peer.found import EAGER, FLEET, PEER, Found, Scenario
 from fleet.bench.peer.living import LivePlan, live, standing
 from fleet.bench.peer.scenario import Place, busy_cores, dispatches, in_turns
 from fleet.bench.progress import Progress
@@ -55,8 +56,6 @@ class Form:
     live: LivePlan | None
     standing_s: float
     lost_after_s: float = 20.0
-    peer_unbounded: bool = False
-    """The worker takes jobs however busy the machine is; by default it does not."""
 
 
 FULL = Form(
@@ -76,12 +75,13 @@ SMOKE = Form(
 
 async def compare(options: BenchOptions, progress: Progress, form: Form) -> Measured:
     found = Found()
-    async with _both(form, options, progress) as (fleet, place, arms):
+    async with _stage(form, options, progress) as stage:
         for number in range(form.repetitions):
             progress.tell(f"repetition {number + 1} of {form.repetitions}")
-            found = _joined(found, await _dispatching(fleet, place, arms, form, number, progress))
+            found = _joined(found, await _dispatching(stage, form, number, progress))
             if form.live is not None:
-                found = _joined(found, await _living(place, arms, form.live, number, progress))
+                living = await _living(stage.place, stage.arms, form.live, number, progress)
+                found = _joined(found, living)
     bars = judging.bars(found)
     return Measured(
         bars=tuple(_correctness_only(bars) if options.smoke else bars),
@@ -91,39 +91,29 @@ async def compare(options: BenchOptions, progress: Progress, form: Form) -> Meas
             "differences": DIFFERENCES,
             "figures": judging.table(found),
             "cpu_a_dispatch_s": {
-                arm: judging.parts_a_dispatch_s(found, Scenario.SEQUENTIAL, arm) for arm in ARMS
+                arm: judging.parts_a_dispatch_s(found, Scenario.SEQUENTIAL, arm)
+                for arm in (FLEET, PEER)
             },
             "found": asdict(found),
         },
     )
 
 
-async def _dispatching(
-    fleet: LocalFleet,
-    place: Place,
-    arms: tuple[Arm, ...],
-    form: Form,
-    number: int,
-    progress: Progress,
-) -> Found:
-    found = Found(standing=tuple(await standing(arms, number, form.standing_s)))
-    total = len(arms) * (form.sequential + 2 * form.bursts * form.at_once)
+async def _dispatching(stage: _Stage, form: Form, number: int, progress: Progress) -> Found:
+    found = Found(standing=tuple(await standing(stage.arms, number, form.standing_s)))
+    total = 2 * form.sequential + 3 * 2 * form.bursts * form.at_once
     with progress.steps("dispatching", total) as advance:
-        for scenario in Scenario:
-            one_by_one = scenario is Scenario.SEQUENTIAL
-            async with AsyncExitStack() as stack:
-                if scenario is Scenario.BUSY:
-                    await stack.enter_async_context(busy_cores(fleet.run.logs))
-                some, rounds = await in_turns(
-                    place,
-                    arms,
-                    scenario,
-                    rounds=form.sequential if one_by_one else form.bursts,
-                    at_once=1 if one_by_one else form.at_once,
-                    repetition=number,
-                    advance=advance,
-                )
-            found = _joined(found, Found(dispatches=tuple(some), rounds=tuple(rounds)))
+        turns = partial(in_turns, stage.place, repetition=number, advance=advance)
+        some = await turns(stage.arms, Scenario.SEQUENTIAL, rounds=form.sequential, at_once=1)
+        found = _joined(found, some)
+        async with _worker(stage.fleet, stage.place.client, form, EAGER) as eager:
+            await _full(eager)
+            still = await standing((eager,), number, form.standing_s)
+            found = _joined(found, Found(standing=tuple(still)))
+            burst = partial(turns, (*stage.arms, eager), rounds=form.bursts, at_once=form.at_once)
+            found = _joined(found, await burst(scenario=Scenario.BURST))
+            async with busy_cores(stage.fleet.run.logs):
+                found = _joined(found, await burst(scenario=Scenario.BUSY))
     return found
 
 
@@ -139,10 +129,16 @@ async def _living(
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Stage:
+    fleet: LocalFleet
+    place: Place
+    arms: tuple[Arm, ...]
+    """The fleet and the worker as it comes."""
+
+
 @asynccontextmanager
-async def _both(
-    form: Form, options: BenchOptions, progress: Progress
-) -> AsyncIterator[tuple[LocalFleet, Place, tuple[Arm, ...]]]:
+async def _stage(form: Form, options: BenchOptions, progress: Progress) -> AsyncIterator[_Stage]:
     """Both arms with full pools, and each used once: what is lazy in either is behind it."""
     stack_options = StackOptions(simulator_arguments=TTFA, settings={"warm_actors": str(form.pool)})
     async with AsyncExitStack() as stack:
@@ -155,7 +151,7 @@ async def _both(
         raw = api.LiveKitAPI(fleet.livekit.url, fleet.livekit.api_key, fleet.livekit.api_secret)
         stack.push_async_callback(raw.aclose)
         progress.tell("starting the livekit-agents worker ...")
-        peer = await _peer(stack, fleet, client, form)
+        peer = await stack.enter_async_context(_worker(fleet, client, form, PEER))
         shared = {pid for pid in own if _is_shared(pid, fleet)}
         others = (_children() - own) | shared
         ours = FleetArm(fleet.settings, fleet.api_url, others, pool=form.pool)
@@ -166,33 +162,50 @@ async def _both(
         )
         arms: tuple[Arm, ...] = (ours, peer)
         for arm in arms:
-            if not await arm.settled(0, READY_S):
-                raise LocalPartError(f"{arm.name}: its pool was not full within {READY_S:g} s")
+            await _full(arm)
         progress.tell("both are warm; one dispatch each to begin with")
         for arm in arms:
             await dispatches(place, arm, Scenario.SEQUENTIAL, 1, -1)
-        yield fleet, place, arms
+        yield _Stage(fleet=fleet, place=place, arms=arms)
 
 
-async def _peer(
-    stack: AsyncExitStack, fleet: LocalFleet, client: LiveKitClient, form: Form
-) -> PeerArm:
-    notes = Notes(fleet.run.path / "peer-notes.jsonl")
-    notes.path.touch()
+async def _full(arm: Arm) -> None:
+    if not await arm.settled(0, READY_S):
+        raise LocalPartError(f"{arm.name}: its pool was not full within {READY_S:g} s")
+
+
+@asynccontextmanager
+async def _worker(
+    fleet: LocalFleet, client: LiveKitClient, form: Form, name: str
+) -> AsyncIterator[PeerArm]:
+    agent_name = name.replace(" ", "-")
+    notes = Notes(fleet.run.path / f"{agent_name}.jsonl")
+    notes.path.write_bytes(b"")
     command = Command(
-        name="peer",
+        name=agent_name,
         program=sys.executable,
         arguments=["-m", "fleet.bench.peer.worker", "start"],
         env={
             contract.NOTES_VARIABLE: str(notes.path),
             contract.IDLE_VARIABLE: str(form.pool),
-            **({contract.UNBOUNDED_VARIABLE: "1"} if form.peer_unbounded else {}),
+            contract.AGENT_NAME_VARIABLE: agent_name,
+            **({contract.UNBOUNDED_VARIABLE: "1"} if name == EAGER else {}),
         },
     )
-    child = await stack.enter_async_context(running(command, logs=fleet.run.logs))
-    arm = PeerArm(fleet.settings, notes, child.pid, client, pool=form.pool)
-    stack.push_async_callback(arm.aclose)
-    return arm
+    async with running(command, logs=fleet.run.logs) as child:
+        arm = PeerArm(
+            fleet.settings,
+            notes,
+            child.pid,
+            client,
+            name=name,
+            agent_name=agent_name,
+            pool=form.pool,
+        )
+        try:
+            yield arm
+        finally:
+            await arm.aclose()
 
 
 def _children() -> set[int]:

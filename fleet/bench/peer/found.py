@@ -13,8 +13,13 @@ class Scenario(StrEnum):
     """A burst while other processes keep every core busy."""
 
 
-ARMS = ("fleet", "peer")
-"""In the order of every figure; a ratio is the first by the second."""
+FLEET, PEER, EAGER = "fleet", "peer", "peer without its load limit"
+"""The worker as it comes, and one that takes every job, which it does not while its machine is
+more than 70 % busy: as it comes it serves one or two of a burst, whose times say nothing."""
+ARMS = (FLEET, PEER, EAGER)
+"""In the order of every figure."""
+AGAINST = {Scenario.SEQUENTIAL: PEER, Scenario.BURST: EAGER, Scenario.BUSY: EAGER}
+"""Whose time or cost the fleet's is divided by."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from fleet.bench.peer.found import ARMS, Found, Scenario
+from fleet.bench.peer.found import AGAINST, ARMS, FLEET, PEER, Found, Scenario
 from fleet.bench.report import Bar, at_most, exactly, only_shown
 
 PERCENTILES = (0.5, 0.95, 1.0)
@@ -52,6 +52,8 @@ def table(found: Found) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"figure": name, "unit": unit}
         for arm in ARMS:
             each = [figure(arm, n) for n in repetitions(found)]
+            if all(value is None for value in each):
+                continue
             row[arm] = {"median": _median(each), "each": each}
         rows.append(row)
     return rows
@@ -121,8 +123,10 @@ def parts_a_dispatch_s(found: Found, scenario: Scenario, arm: str) -> dict[str, 
 
 def _lost(found: Found) -> Iterator[Bar]:
     for scenario in _scenarios(found):
-        (ours, of), (theirs, of_theirs) = (lost(found, scenario, arm) for arm in ARMS)
-        detail = f"of {of}; peer {theirs} of {of_theirs}"
+        ours, of = lost(found, scenario, FLEET)
+        others = [(arm, *lost(found, scenario, arm)) for arm in ARMS[1:]]
+        told = [f"{arm} {count} of {asked}" for arm, count, asked in others if asked]
+        detail = "; ".join([f"of {of}", *told])
         yield exactly(f"{scenario}: the fleet's dispatches lost", ours, 0, "", detail)
 
 
@@ -139,6 +143,7 @@ def _times(found: Found) -> Iterator[Bar]:
                 figure,
                 most if scenario in _JUDGED else None,
                 "s",
+                AGAINST[scenario],
             )
 
 
@@ -146,7 +151,8 @@ def _cpu_a_dispatch(found: Found) -> Iterator[Bar]:
     for scenario in _scenarios(found):
         figure = _dispatch_cpu(found, scenario)
         most = CPU_BAR if scenario in _JUDGED else None
-        yield _ratio(found, f"{scenario}: CPU a dispatch, refill included", figure, most, "CPU-s")
+        name = f"{scenario}: CPU a dispatch, refill included"
+        yield _ratio(found, name, figure, most, "CPU-s", AGAINST[scenario])
 
 
 def _memory(found: Found) -> Iterator[Bar]:
@@ -166,13 +172,15 @@ def _live(found: Found) -> Iterator[Bar]:
         yield _ratio(found, name, _whole(found, microphone), None, "% of a core")
 
 
-def _ratio(found: Found, name: str, figure: Figure, most: float | None, unit: str) -> Bar:
+def _ratio(
+    found: Found, name: str, figure: Figure, most: float | None, unit: str, against: str = PEER
+) -> Bar:
     rounds = repetitions(found)
-    ratios = [_by(figure(ARMS[0], n), figure(ARMS[1], n)) for n in rounds]
-    ours, theirs = (_median([figure(arm, n) for n in rounds]) for arm in ARMS)
+    ratios = [_by(figure(FLEET, n), figure(against, n)) for n in rounds]
+    ours, theirs = (_median([figure(arm, n) for n in rounds]) for arm in (FLEET, against))
     known = [each for each in ratios if each is not None]
     spread = f"; ratios {min(known):.2f}–{max(known):.2f}" if len(known) > 1 else ""
-    detail = f"fleet {_shown(ours)}, peer {_shown(theirs)} {unit}{spread}"
+    detail = f"fleet {_shown(ours)}, {against} {_shown(theirs)} {unit}{spread}"
     middle = _median(ratios)
     if most is None:
         return only_shown(name, middle, "×", detail)

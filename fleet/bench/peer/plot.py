@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from fleet.bench.peer.found import EAGER, FLEET, PEER
+
 WIDTH = 860
-LEFT, RIGHT, TOP, ROW = 190, 30, 60, 34
+LEFT, RIGHT, TOP, ROW = 240, 30, 60, 34
 GROUP_GAP = 14
-COLOURS = {"fleet": "#1b6ca8", "peer": "#c8553d"}
+COLOURS = {FLEET: "#1b6ca8", PEER: "#c8553d", EAGER: "#b08900"}
 MEASURES = (("in_room_s", "request → agent in room"), ("audio_s", "request → first audible sample"))
 _TICKS = 6
 
@@ -45,6 +47,8 @@ def _rows(
         for of, name in MEASURES:
             for number, arm in enumerate(COLOURS):
                 mine = [d for d in dispatches if (d["scenario"], d["arm"]) == (scenario, arm)]
+                if not mine:
+                    continue
                 values = [d[of] for d in mine if d["lost"] is None and d[of] is not None]
                 title = "" if number else f"{scenario}: {name}"
                 yield title, arm, values, sum(d["lost"] is not None for d in mine)

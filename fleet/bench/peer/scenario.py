@@ -16,7 +16,7 @@ from livekit import api
 
 from fleet.bench.peer import contract, processes
 from fleet.bench.peer.arms import Arm, Asked, Refused, Told
-from fleet.bench.peer.found import Dispatch, Round, Scenario
+from fleet.bench.peer.found import Dispatch, Found, Round, Scenario
 from fleet.demo.crowd import Crowd
 from fleet.errors import FleetError
 from fleet.livekit_client import LiveKitClient
@@ -147,7 +147,7 @@ async def in_turns(
     at_once: int,
     repetition: int,
     advance: Callable[[int], None],
-) -> tuple[list[Dispatch], list[Round]]:
+) -> Found:
     """``rounds`` rounds of ``at_once`` each; whoever went first goes second in the next."""
     found: list[Dispatch] = []
     counted: list[Round] = []
@@ -157,7 +157,7 @@ async def in_turns(
             found.extend(some)
             counted.append(one)
             advance(at_once)
-    return found, counted
+    return Found(dispatches=tuple(found), rounds=tuple(counted))
 
 
 def _dispatch(

@@ -4,8 +4,8 @@
 and an address for its health check that no other worker has. What a job needs is preloaded in its
 fork server, which is not the default and in its favour.
 
-As it comes it refuses jobs while the machine is more than 70 % busy, and those are lost. Where the
-machine is busy with other things, nothing could be compared: ``--peer-unbounded`` lifts that.
+As it comes it refuses jobs while the machine is more than 70 % busy, and those are lost; for bursts
+there is a second worker, which does not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     if contract.UNBOUNDED_VARIABLE in os.environ:
         # A higher threshold would not do: LiveKit gives no job to a worker that reports full load.
         server.load_fnc = _idle
-    server.rtc_session(interview.hold, agent_name=contract.AGENT_NAME)
+    server.rtc_session(interview.hold, agent_name=os.environ[contract.AGENT_NAME_VARIABLE])
     cli.run_app(server)
 
 

@@ -13,7 +13,18 @@ import pytest
 from agent_actor.contract import parse_tolerant
 from fleet.bench.peer import contract, processes
 from fleet.bench.peer.comparison import _correctness_only
-from fleet.bench.peer.found import Dispatch, Found, LiveCpu, Memory, Round, Scenario, Standing
+from fleet.bench.peer.found import (
+    EAGER,
+    FLEET,
+    PEER,
+    Dispatch,
+    Found,
+    LiveCpu,
+    Memory,
+    Round,
+    Scenario,
+    Standing,
+)
 from fleet.bench.peer.judging import (
     bars,
     cpu_a_dispatch_s,
@@ -30,11 +41,16 @@ from serve.requests import parse_create
 
 
 def dispatch(
-    arm: str, in_room_s: float, *, lost: str | None = None, repetition: int = 0
+    arm: str,
+    in_room_s: float,
+    *,
+    lost: str | None = None,
+    repetition: int = 0,
+    scenario: Scenario = Scenario.SEQUENTIAL,
 ) -> Dispatch:
     return Dispatch(
         arm=arm,
-        scenario=Scenario.BURST,
+        scenario=scenario,
         repetition=repetition,
         in_room_s=in_room_s,
         audio_s=None if lost else 2 * in_room_s,
@@ -46,7 +62,7 @@ def dispatch(
 def a_round(arm: str, cpu_s: float, *, served: int = 2, repetition: int = 0) -> Round:
     return Round(
         arm=arm,
-        scenario=Scenario.BURST,
+        scenario=Scenario.SEQUENTIAL,
         repetition=repetition,
         served=served,
         cpu_s=cpu_s,
@@ -116,26 +132,40 @@ def test_a_slope_is_per_one_more() -> None:
 
 
 def test_lost_dispatches_are_counted_apart_and_left_out_of_the_times() -> None:
-    assert lost(FOUND, Scenario.BURST, "peer") == (1, 2)
-    assert times(FOUND, Scenario.BURST, "peer", 0, "in_room_s") == [1.0]
-    ours = bar("burst: the fleet's dispatches lost")
+    assert lost(FOUND, Scenario.SEQUENTIAL, "peer") == (1, 2)
+    assert times(FOUND, Scenario.SEQUENTIAL, "peer", 0, "in_room_s") == [1.0]
+    ours = bar("sequential: the fleet's dispatches lost")
     assert (ours.figure, ours.judgement, ours.detail) == (0, Judgement.HELD, "of 2; peer 1 of 2")
 
 
 def test_a_lost_dispatch_of_ours_misses_the_bar() -> None:
     found = Found(dispatches=(dispatch("fleet", 1.0, lost="no agent"), dispatch("peer", 1.0)))
     missed = [each.name for each in bars(found) if each.judgement is Judgement.MISSED]
-    assert "burst: the fleet's dispatches lost" in missed
+    assert "sequential: the fleet's dispatches lost" in missed
 
 
 def test_ratios_are_the_fleets_by_the_peers() -> None:
-    in_room = bar("burst: request → agent in room, p95")
+    in_room = bar("sequential: request → agent in room, p95")
     assert (in_room.figure, in_room.judgement) == (pytest.approx(0.4), Judgement.HELD)
     assert bar("PSS added by a live session").figure == pytest.approx(30 / 50)
     assert bar("CPU of a live session, microphone muted").figure == pytest.approx(0.5)
     # Each less what it uses standing still: (0.35 - 0.10) by (0.30 - 0.05).
     whole = bar("the same for the whole arm, microphone muted")
     assert whole.figure == pytest.approx(1.0)
+
+
+def test_a_burst_is_compared_with_the_worker_that_takes_all_of_it() -> None:
+    found = Found(
+        dispatches=(
+            dispatch(FLEET, 1.0, scenario=Scenario.BURST),
+            dispatch(PEER, 0.5, scenario=Scenario.BURST),
+            dispatch(PEER, 0.5, lost="no agent", scenario=Scenario.BURST),
+            dispatch(EAGER, 4.0, scenario=Scenario.BURST),
+        )
+    )
+    assert bar("burst: request → agent in room, p95", found).figure == pytest.approx(0.25)
+    told = bar("burst: the fleet's dispatches lost", found).detail
+    assert told == "of 1; peer 1 of 2; peer without its load limit 0 of 1"
 
 
 def test_the_median_of_the_repetitions_counts_and_their_range_is_told() -> None:
@@ -147,29 +177,31 @@ def test_the_median_of_the_repetitions_counts_and_their_range_is_told() -> None:
             for arm, value in zip(("fleet", "peer"), pair, strict=True)
         )
     )
-    in_room = bar("burst: request → agent in room, p95", found)
+    in_room = bar("sequential: request → agent in room, p95", found)
     assert in_room.figure == pytest.approx(0.3)
     assert "ratios 0.20–0.90" in in_room.detail
 
 
 def test_cpu_a_dispatch_is_for_those_served_and_without_the_standing_cost() -> None:
-    assert cpu_a_dispatch_s(FOUND, Scenario.BURST, "fleet", 0) == pytest.approx(1.0)
-    assert cpu_a_dispatch_s(FOUND, Scenario.BURST, "fleet", 0, gross=True) == pytest.approx(1.5)
-    assert cpu_a_dispatch_s(FOUND, Scenario.BURST, "peer", 0) == pytest.approx(1.5)
-    assert cpu_a_dispatch_s(FOUND, Scenario.BURST, "peer", 1) is None
+    assert cpu_a_dispatch_s(FOUND, Scenario.SEQUENTIAL, "fleet", 0) == pytest.approx(1.0)
+    assert cpu_a_dispatch_s(FOUND, Scenario.SEQUENTIAL, "fleet", 0, gross=True) == pytest.approx(
+        1.5
+    )
+    assert cpu_a_dispatch_s(FOUND, Scenario.SEQUENTIAL, "peer", 0) == pytest.approx(1.5)
+    assert cpu_a_dispatch_s(FOUND, Scenario.SEQUENTIAL, "peer", 1) is None
 
 
 def test_cpu_a_dispatch_by_part_adds_up_to_the_whole() -> None:
-    parts = parts_a_dispatch_s(FOUND, Scenario.BURST, "fleet")
+    parts = parts_a_dispatch_s(FOUND, Scenario.SEQUENTIAL, "fleet")
     assert list(parts) == ["ray::SessionActor", "raylet"]
     assert sum(parts.values()) == pytest.approx(
-        cpu_a_dispatch_s(FOUND, Scenario.BURST, "fleet", 0) or 0.0
+        cpu_a_dispatch_s(FOUND, Scenario.SEQUENTIAL, "fleet", 0) or 0.0
     )
 
 
 def test_what_one_arm_never_did_misses_its_bar() -> None:
     found = Found(dispatches=(dispatch("fleet", 0.1), dispatch("peer", 9.0, lost="no agent")))
-    in_room = bar("burst: request → agent in room, p95", found)
+    in_room = bar("sequential: request → agent in room, p95", found)
     assert (in_room.figure, in_room.judgement) == (None, Judgement.MISSED)
     assert "peer nothing" in in_room.detail
 
@@ -180,12 +212,12 @@ def test_the_short_form_judges_lost_dispatches_only() -> None:
         for each in _correctness_only(bars(FOUND))
         if each.judgement is not Judgement.NOT_JUDGED
     ]
-    assert judged == ["burst: the fleet's dispatches lost"]
+    assert judged == ["sequential: the fleet's dispatches lost"]
 
 
 def test_the_table_has_every_repetition_of_both() -> None:
     rows = {row["figure"]: row for row in table(FOUND)}
-    row = rows["burst: request → agent in room, max"]
+    row = rows["sequential: request → agent in room, max"]
     assert (row["fleet"], row["peer"]["median"]) == ({"median": 0.4, "each": [0.4]}, 1.0)
     assert {"standing still: CPU", "PSS of a warm one"} <= set(rows)
 
