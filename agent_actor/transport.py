@@ -81,8 +81,8 @@ class LiveKitTransport:
         connect_timeout_s: float,
         _framework_output: bool = False,
     ) -> None:
-        """``_framework_output``: the room output of our own (``room_output``) is not switched on
-        yet, see docs/decisions/0010-room-output.md; fleet.bench.live compares both.
+        """``_framework_output``: the framework's room output in place of ours, for
+        fleet.bench.live, which compares them (docs/decisions/0010-room-output.md).
         """
         self.events: asyncio.Queue[RoomEvent] = asyncio.Queue()
         self._output: RoomOutput | None = None
