@@ -12,7 +12,8 @@ _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _KIB_PER_MIB = 1024
 FORK_SERVER = "session-actor fork server"
 """What it calls itself."""
-_FORKS = {FORK_SERVER: "ray::SessionActor", "raylet": "session-actor-launcher"}
+_JOBS = "multiprocessing"
+_FORKS = {FORK_SERVER: "ray::SessionActor", "raylet": "session-actor-launcher", _JOBS: _JOBS}
 """The name of who forks: the name of whom."""
 _UTIME = 11
 """Of the fields after the name in /proc/PID/stat; stime, cutime and cstime follow."""
@@ -114,4 +115,4 @@ def _name(pid: int) -> Iterator[str]:
         return
     after = words[words.index("-m") + 1 :] if "-m" in words else words[1:]
     told = next((os.path.basename(word) for word in after if not word.startswith("-")), first)
-    yield "multiprocessing" if "multiprocessing" in " ".join(words) else told
+    yield _JOBS if _JOBS in " ".join(words) else told
