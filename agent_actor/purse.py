@@ -71,6 +71,11 @@ class Purse:
         self._heard = server_begins
 
     @property
+    def unconfirmed(self) -> bool:
+        """The server was told to begin no more responses, and has not said that it heard."""
+        return self._capped and not self._server_begins and self._heard
+
+    @property
     def must_answer(self) -> bool:
         """The server answers no turn by itself any more."""
         return not self._heard

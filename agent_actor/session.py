@@ -312,11 +312,13 @@ class InterviewSession:
     async def _wind_up(
         self, session: AgentSession[None], conductor: Conductor, provider: ProviderModel
     ) -> None:
-        """In this order: no more prompts, the provider's last bill, our last report. A step that
-        fails does not keep the next from being taken.
+        """In this order: no more prompts, no more responses, the provider's last bill, our last
+        report. A step that fails does not keep the next from being taken.
         """
         await conductor.aclose()
         self._recorder.record(EventKind.AUDIO, **conductor.voice.statistics())
+        if self._spending is not None:
+            await self._spending.hush()
         for close in (session.aclose, provider.model.aclose):
             try:
                 await close()

@@ -37,6 +37,7 @@ ASK_TIMEOUT_S = 2.0
 """An answer that takes longer is as good as none: the next report asks again."""
 SETTLE_DEADLINE_S = 5.0
 RETRY_S = 0.5
+HUSH_TIMEOUT_S = 0.5
 CUT_OFF_TIMEOUT_S = 1.5
 _ORDER = (Verdict.GO_ON, Verdict.WRAP_UP, Verdict.END)
 
@@ -91,6 +92,9 @@ class Spending:
         self._unanswered = False
         self._report_now = asyncio.Event()
         self._settled = asyncio.Event()
+        self._online = False
+        self._hushed = asyncio.Event()
+        """Something was heard of who takes the turns, or nothing will be any more."""
         self.refused = asyncio.Event()
         """Set once the goodbye could not be paid for."""
         self.last_report: UsageReport | None = None
@@ -104,6 +108,7 @@ class Spending:
             match event:
                 case TurnTaking(by_server=by_server):
                     self._purse.confirmed(server_begins=by_server)
+                    self._hushed.set()
                 case UserTurn() if self._purse.must_answer and not self._purse.closing:
                     self._unanswered = True
                     self._report_now.set()
@@ -135,12 +140,15 @@ class Spending:
 
     def connected(self) -> None:
         """A connection is up; its events are read apart from an earlier one's."""
+        self._online = True
         self._connections += 1
         self._wire = self._new_wire(self._connections)
 
     def connection_lost(self) -> bool:
         """Whether a response was under way, or asked for, and is lost with it."""
         lost = self._meter.responding
+        self._online = False
+        self._hushed.set()
         if self._meter.feed(ConnectionLost()):
             self._report_now.set()
         self._settled.set()
@@ -165,6 +173,20 @@ class Spending:
                     self._settled.clear()
                     await self._settled.wait()
         return self._purse.goodbye_fits
+
+    async def hush(self) -> None:
+        """Before the connection is closed: the server begins no more responses. Events come in
+        order, so with its word we have heard of all that it had begun; without one in
+        ``HUSH_TIMEOUT_S`` it is taken to have begun one.
+        """
+        self.close()
+        try:
+            async with asyncio.timeout(HUSH_TIMEOUT_S):
+                while self._online and self._purse.unconfirmed:
+                    self._hushed.clear()
+                    await self._hushed.wait()
+        except TimeoutError:
+            self._meter.feed(UserTurn())
 
     # --- the budget's side
 

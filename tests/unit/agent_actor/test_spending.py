@@ -16,6 +16,7 @@ from agent_actor.rates import load_rates
 from agent_actor.spending import (
     ASK_TIMEOUT_S,
     CUT_OFF_TIMEOUT_S,
+    HUSH_TIMEOUT_S,
     SETTLE_DEADLINE_S,
     Spending,
 )
@@ -477,5 +478,62 @@ def test_audio_is_kept_back_in_silence_while_a_response_is_being_billed() -> Non
         usage = ResponseUsage(output_tokens=10, output_audio=10)
         purse.spending.server_event(ResponseDone(id="a", status="completed", usage=usage))
         assert purse.listens == [2]
+
+    run(test)
+
+
+async def hushing(purse: Purse) -> asyncio.Task[None]:
+    task = asyncio.create_task(purse.spending.hush())
+    await settle()
+    return task
+
+
+def test_before_the_end_the_server_is_heard_out() -> None:
+    async def test() -> None:
+        purse = Purse()
+        purse.spending.connected()
+        task = await hushing(purse)
+        assert purse.by_server == [False]
+        assert not task.done()
+        # It had begun one before it heard of it.
+        purse.spending.server_event(ResponseCreated(id="a"))
+        await settle()
+        assert not task.done()
+        purse.spending.server_event(TurnTaking(by_server=False))
+        await task
+        assert clock() == 0
+        final = await purse.spending.settle()
+        assert (final.responses, final.unpriced_responses) == (1, 1)
+
+    run(test)
+
+
+def test_a_server_that_does_not_answer_is_taken_to_have_begun_a_response() -> None:
+    async def test() -> None:
+        purse = Purse()
+        purse.spending.connected()
+        await purse.spending.hush()
+        assert clock() == HUSH_TIMEOUT_S
+        final = await purse.spending.settle()
+        assert (final.responses, final.unpriced_responses) == (1, 1)
+
+    run(test)
+
+
+@pytest.mark.parametrize("why", ["not capped", "never connected", "lost meanwhile", "permits"])
+def test_where_there_is_nothing_to_hear_nobody_waits_for_it(why: str) -> None:
+    async def test() -> None:
+        purse = Purse(capped=why != "not capped")
+        if why != "never connected":
+            purse.spending.connected()
+        if why == "permits":
+            purse.spending.close()
+            purse.spending.server_event(TurnTaking(by_server=False))
+        task = await hushing(purse)
+        if why == "lost meanwhile":
+            purse.spending.connection_lost()
+        await task
+        assert clock() == 0
+        assert (await purse.spending.settle()).responses == 0
 
     run(test)
