@@ -15,6 +15,7 @@ import structlog
 from livekit.agents import Agent, AgentSession, llm
 
 from agent_actor import phases, prompting
+from agent_actor.checkpoint import Checkpoint, Resumption, resumption
 from agent_actor.contract import SessionConfig
 from agent_actor.journal import EventKind
 from agent_actor.messages import PhaseTiming
@@ -72,6 +73,8 @@ class Conductor:
             phases.PhaseLimit(id=p.id, duration_s=p.duration_seconds) for p in config.phases
         ]
         self._state = phases.PhaseState()
+        self._left: Checkpoint | None = None
+        """What an earlier actor of this session left, until it is taken up."""
         self._agent: Agent | None = None
         self._listened_to = False
         self._goodbye_owed_by_model = False
@@ -84,6 +87,23 @@ class Conductor:
 
     def attach(self, agent: Agent) -> None:
         self._agent = agent
+
+    def restore(self, left: Checkpoint) -> None:
+        """Stand where an earlier actor of this session stood. Call it before anything else;
+        ``carry_on`` then takes up the word."""
+        self._left = left
+        self._state = left.phases
+        self._voice.last = left.last_speaker
+        if left.interview_s is not None:
+            self._began_at = self._clock() - left.interview_s
+
+    @property
+    def state(self) -> phases.PhaseState:
+        return self._state
+
+    @property
+    def has_begun(self) -> bool:
+        return self._began_at is not None
 
     @property
     def voice(self) -> Voice:
@@ -135,6 +155,23 @@ class Conductor:
         self._listened_to = False
         self._stop_prompting()
         self._hush()
+
+    def carry_on(self) -> bool:
+        """The participant is here and has not left: go on where the actor before was lost. Whether
+        words come at once."""
+        self._listened_to = True
+        left, self._left = self._left, None
+        if left is None:
+            return False
+        match resumption(left):
+            case Resumption.CARRY_ON:
+                self._say(prompting.carry_on(left.cut_off))
+                return True
+            case Resumption.ASK_AGAIN:
+                self._prompt_when_quiet(prompting.ASK_AGAIN)
+            case Resumption.LISTEN:
+                pass
+        return False
 
     def resume(self) -> None:
         self._listened_to = True

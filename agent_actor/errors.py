@@ -129,5 +129,12 @@ class RehearsalRefused(AgentError):
     code = "rehearsal_refused"
 
 
+class CheckpointUnavailable(AgentError):
+    """What an earlier actor of the session left cannot be read: another may be luckier."""
+
+    code = "checkpoint_unavailable"
+    retryable = True
+
+
 class ActorBusy(AgentError):
     code = "actor_busy"

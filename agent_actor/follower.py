@@ -13,11 +13,12 @@ from collections.abc import Callable
 import structlog
 
 from agent_actor import lifecycle
+from agent_actor.checkpoint import Checkpoint
 from agent_actor.conductor import Conductor
 from agent_actor.contract import EndReason, SessionConfig, SessionState
 from agent_actor.errors import AgentError, ProviderUnavailable
 from agent_actor.journal import EventKind
-from agent_actor.lifecycle import Command, Stage
+from agent_actor.lifecycle import Command, LifeAges, Stage
 from agent_actor.messages import StopMode, StopOrder, Verdict
 from agent_actor.recorder import Recorder
 from agent_actor.signals import Broken, GoodbyeSpoken, ProtocolOver, Signal, TurnToAnswer
@@ -28,7 +29,8 @@ log = structlog.get_logger(__name__)
 
 class Follower:
     """``run`` consumes ``signals`` and returns when the session is over; the reason is in the
-    recorder's outcome. ``participant_here`` tells who was there before we began to listen.
+    recorder's outcome. ``participant_here`` tells who was there before we began to listen,
+    ``left`` what an earlier actor of this session left, as it is by now.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Follower:
         recorder: Recorder,
         signals: asyncio.Queue[Signal],
         participant_here: bool,
+        left: Checkpoint | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -51,7 +54,11 @@ class Follower:
         self._signals = signals
         self._here = participant_here
         self._clock = clock
-        self._life = lifecycle.joined(clock())
+        self._left = left
+        now = clock()
+        self._life = lifecycle.resumed(left.life, now) if left else lifecycle.joined(now)
+        self._carries_on = left is not None and left.life.stage in (Stage.LIVE, Stage.CLOSING)
+        """The participant was there when the actor before was lost: it is not welcomed back."""
         self._audio_due_at: float | None = None
         self._goodbye: asyncio.Task[None] | None = None
         self._short_of_money = False
@@ -60,10 +67,26 @@ class Follower:
     def participant_present(self) -> bool:
         return self._life.stage in (Stage.LIVE, Stage.CLOSING)
 
+    @property
+    def _ending(self) -> EndReason | None:
+        """Why the session was ending already when the actor before was lost."""
+        if self._left is None:
+            return None
+        return self._left.life.reason or (EndReason.COMPLETED if self._left.phases.closed else None)
+
+    @property
+    def life(self) -> LifeAges:
+        return lifecycle.ages(self._life, self._clock())
+
     async def run(self) -> None:
         try:
+            if self._left is not None and self._life.met:
+                self._recorder.enter(SessionState.LIVE)
             if self._here:
                 await self._participant_joined("present")
+            self._carries_on = False
+            if self._ending is not None:
+                await self._step(lifecycle.EndWanted(reason=self._ending, goodbye=True))
             while self._life.stage is not Stage.ENDED:
                 signal = await self._next_signal()
                 if signal is not None:
@@ -181,13 +204,26 @@ class Follower:
             case Command.PAUSE:
                 self._conductor.pause()
             case Command.RESUME:
-                self._expect_audio()
-                self._conductor.resume()
+                await self._resume()
             case Command.SAY_GOODBYE:
                 self._recorder.enter(SessionState.ENDING)
                 self._goodbye = asyncio.create_task(self._say_goodbye())
             case Command.FINISH:
                 self._recorder.enter(SessionState.ENDING)
+
+    async def _resume(self) -> None:
+        if self._ending is not None:
+            # Only the goodbye is due.
+            return
+        if self._left is not None and not self._conductor.has_begun:
+            self._expect_audio()
+            await self._conductor.begin()
+        elif not self._carries_on:
+            self._expect_audio()
+            self._conductor.resume()
+        elif self._conductor.carry_on():
+            self._expect_audio()
+        self._recorder.publish()
 
     def _expect_audio(self) -> None:
         if self._recorder.outcome.first_audio_s is None:

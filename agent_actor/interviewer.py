@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from typing import Protocol
 
-from livekit.agents import Agent, function_tool
+from livekit.agents import Agent, ModelSettings, function_tool, llm
+
+from agent_actor.dialogue import Dialogue, Said
 
 
 class PhaseTools(Protocol):
@@ -16,9 +19,23 @@ class PhaseTools(Protocol):
 
 
 class Interviewer(Agent):
-    def __init__(self, *, instructions: str, tools: PhaseTools) -> None:
-        super().__init__(instructions=instructions)
+    """``dialogue`` is told the words as they come; what is in it already was said to an earlier
+    actor of this session, and the model is given it as its own conversation."""
+
+    def __init__(
+        self, *, instructions: str, tools: PhaseTools, dialogue: Dialogue | None = None
+    ) -> None:
+        self._dialogue = dialogue or Dialogue()
+        super().__init__(instructions=instructions, chat_ctx=_conversation(self._dialogue.said))
         self._phase_tools = tools
+
+    async def transcription_node(
+        self, text: AsyncIterable[str], model_settings: ModelSettings
+    ) -> AsyncGenerator[str, None]:
+        self._dialogue.begin_words()
+        async for words in text:
+            self._dialogue.words(words)
+            yield words
 
     @function_tool
     async def advance_phase(self, completed_phase: str = "") -> str:
@@ -33,3 +50,14 @@ class Interviewer(Agent):
     async def end_interview(self) -> str:
         """Call this when the participant wants to stop, or when you were told to wrap up."""
         return await self._phase_tools.end()
+
+
+def _conversation(said: Sequence[Said]) -> llm.ChatContext:
+    conversation = llm.ChatContext.empty()
+    for one in said:
+        conversation.add_message(
+            role="assistant" if one.speaker == "interviewer" else "user",
+            content=one.text,
+            interrupted=one.interrupted,
+        )
+    return conversation

@@ -29,6 +29,8 @@ class EventKind(StrEnum):
     USAGE = "usage"  # a UsageReport's figures
     BUDGET = "budget"  # {verdict, spent_micro_usd, up_to_micro_usd}
     AUDIO = "audio"  # {first_audio_s} | Voice.statistics()
+    # {from_attempt, gap_s, resumption, phase_id, elapsed_s, utterances} | {silence_s}
+    RECOVERY = "recovery"
     NOTE = "note"  # {text: settings not mapped, degraded modes}
 
 

@@ -1,9 +1,10 @@
-"""Writes a session's journal and live state to Redis without ever holding up the interview.
+"""Writes a session's journal, live state and checkpoint to Redis without ever holding up the
+interview.
 
-``record`` and ``live`` only put things into a bounded buffer. One task of the writer's own
-sends what is there, at most ten times a second, in one script that is atomic and may run twice.
-While Redis is away the buffer fills, then its oldest entries are dropped and counted, and the
-journal says how many are missing when Redis is back.
+``record``, ``live`` and ``keep`` only put things into a bounded buffer. One task of the writer's
+own sends what is there, at most ten times a second, in one script that is atomic and may run
+twice. While Redis is away the buffer fills, then its oldest entries are dropped and counted, and
+the journal says how many are missing when Redis is back.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from agent_actor import checkpoint
+from agent_actor.checkpoint import Checkpoint, checkpoint_key
 from agent_actor.contract import SessionId
+from agent_actor.errors import CheckpointUnavailable
 from agent_actor.journal import (
     EventKind,
     JournalEvent,
@@ -34,6 +38,7 @@ from agent_actor.redis_client import open_redis
 
 FLUSH_EVERY_S = 0.1
 RETRY_AFTER_S = 0.5
+RECALL_DEADLINE_S = 4.0
 MAX_BUFFERED = 2_000
 MAX_BATCH = 200
 MAX_STREAM = 50_000
@@ -47,14 +52,16 @@ _log = structlog.get_logger(__name__)
 
 # "_n:<attempt>" in the live hash is the number of the last entry written: a batch that is sent
 # again, because its first answer was lost, adds nothing. "_attempt" keeps the live state of a
-# replaced actor from covering its successor's.
+# replaced actor from covering its successor's, and its checkpoint likewise.
 _WRITE = """
--- KEYS: journal, live, tombstone. ARGV: attempt, max_stream, ttl_s, number of live fields * 2,
--- live fields ..., then for each entry: n, kind, at, attempt, data
+-- KEYS: journal, live, tombstone, checkpoint. ARGV: attempt, max_stream, ttl_s, number of live
+-- fields * 2, number of checkpoint fields * 2, live fields ..., checkpoint fields ..., then for
+-- each entry: n, kind, at, attempt, data
 if redis.call('EXISTS', KEYS[3]) == 1 then return 'erased' end
 local attempt = tonumber(ARGV[1])
 local last = tonumber(redis.call('HGET', KEYS[2], '_n:' .. ARGV[1]) or '0')
-local first = 5 + tonumber(ARGV[4])
+local kept = 6 + tonumber(ARGV[4])
+local first = kept + tonumber(ARGV[5])
 for i = first, #ARGV, 5 do
   local n = tonumber(ARGV[i])
   if n > last then
@@ -64,14 +71,27 @@ for i = first, #ARGV, 5 do
   end
 end
 redis.call('HSET', KEYS[2], '_n:' .. ARGV[1], last)
-if first > 5 and attempt >= tonumber(redis.call('HGET', KEYS[2], '_attempt') or '0') then
+if first > 6 and attempt >= tonumber(redis.call('HGET', KEYS[2], '_attempt') or '0') then
   local live = {'_attempt', ARGV[1]}
-  for i = 5, first - 1 do live[#live + 1] = ARGV[i] end
+  for i = 6, kept - 1 do live[#live + 1] = ARGV[i] end
   redis.call('HSET', KEYS[2], unpack(live))
+  for i = kept, first - 1, 2 do redis.call('HSET', KEYS[4], ARGV[i], ARGV[i + 1]) end
+  redis.call('EXPIRE', KEYS[4], ARGV[3])
 end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
 return 'ok'
+"""
+
+# From then on what the predecessor still writes covers nothing: it may be frozen, not dead.
+_RECALL = """
+-- KEYS: live, tombstone, checkpoint. ARGV: attempt, ttl_s
+if redis.call('EXISTS', KEYS[2]) == 1 then return {} end
+if tonumber(ARGV[1]) > tonumber(redis.call('HGET', KEYS[1], '_attempt') or '0') then
+  redis.call('HSET', KEYS[1], '_attempt', ARGV[1])
+  redis.call('EXPIRE', KEYS[1], ARGV[2])
+end
+return redis.call('HGETALL', KEYS[3])
 """
 
 
@@ -96,10 +116,12 @@ class JournalWriter:
     ) -> None:
         self._redis: Redis = open_redis(redis_url, timeout_s=timeout_s)
         self._script = self._redis.register_script(_WRITE)
+        self._recall_script = self._redis.register_script(_RECALL)
         self._keys = [
             journal_key(namespace, session_id),
             live_key(namespace, session_id),
             erased_key(namespace, session_id),
+            checkpoint_key(namespace, session_id),
         ]
         self._attempt = attempt
         self._ttl_s = ttl_s
@@ -107,6 +129,9 @@ class JournalWriter:
         self._max_buffered = max_buffered
         self._buffer: deque[_Entry] = deque()
         self._live: LiveState | None = None
+        self._kept: dict[str, str] = {}
+        """The checkpoint's texts as they are to be."""
+        self._kept_sent: dict[str, str] = {}
         self._count = 0
         self._dropped = 0
         self._dropped_untold = 0
@@ -146,6 +171,29 @@ class JournalWriter:
         """Replace the live state; only the latest is sent."""
         self._live = state
         self._wanted.set()
+
+    def keep(self, state: str, said: str) -> None:
+        """Replace the checkpoint; what has not changed is not sent again. It goes with the live
+        state."""
+        self._kept = {checkpoint.STATE_FIELD: state, checkpoint.SAID_FIELD: said}
+
+    async def recall(self, deadline_s: float = RECALL_DEADLINE_S) -> Checkpoint | None:
+        """The checkpoint that an earlier attempt left, and cut that attempt off from writing any
+        more. None: it left none. Raises CheckpointUnavailable.
+        """
+        try:
+            async with asyncio.timeout(deadline_s):
+                while True:
+                    try:
+                        flat = await self._recall_script(
+                            keys=self._keys[1:], args=[self._attempt, self._ttl_s]
+                        )
+                        break
+                    except (RedisError, OSError):
+                        await asyncio.sleep(RETRY_AFTER_S)
+        except TimeoutError:
+            raise CheckpointUnavailable(f"no answer from Redis in {deadline_s:g} s") from None
+        return checkpoint.from_fields(dict(zip(flat[::2], flat[1::2], strict=True)))
 
     async def aclose(self, deadline_s: float = 2.0) -> None:
         """Send what is left, for at most ``deadline_s``, and close. What could not be sent is
@@ -192,21 +240,27 @@ class JournalWriter:
         batch, live = list(islice(self._buffer, MAX_BATCH)), self._live
         if not batch and live is None:
             return True
+        kept = {n: t for n, t in self._kept.items() if live and self._kept_sent.get(n) != t}
         try:
-            await self._script(keys=self._keys, args=self._arguments(batch, live))
+            await self._script(keys=self._keys, args=self._arguments(batch, live, kept))
         except (RedisError, OSError) as error:
             self._note_failure(error)
             return False
         self._failing = False
+        self._kept_sent |= kept
         self._forget(batch, live)
         if self._dropped_untold:
             self._tell_dropped()
         return True
 
-    def _arguments(self, batch: list[_Entry], live: LiveState | None) -> list[Any]:
-        state = [] if live is None else [p for pair in live_to_fields(live).items() for p in pair]
+    def _arguments(
+        self, batch: list[_Entry], live: LiveState | None, kept: dict[str, str]
+    ) -> list[Any]:
+        state = [] if live is None else _flat(live_to_fields(live))
+        texts = _flat(kept)
         entries = [part for n, fields in batch for part in (n, *fields)]
-        return [self._attempt, MAX_STREAM, self._ttl_s, len(state), *state, *entries]
+        sizes = (len(state), len(texts))
+        return [self._attempt, MAX_STREAM, self._ttl_s, *sizes, *state, *texts, *entries]
 
     def _forget(self, batch: list[_Entry], live: LiveState | None) -> None:
         last = batch[-1][0] if batch else 0
@@ -224,3 +278,7 @@ class JournalWriter:
         if not self._failing:
             _log.warning("journal store away", error_type=type(error).__name__)
         self._failing = True
+
+
+def _flat(fields: dict[str, str]) -> list[str]:
+    return [part for pair in fields.items() for part in pair]

@@ -51,6 +51,47 @@ def joined(now: float) -> LifeState:
     return LifeState(joined_at=now, since=now)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LifeAges:
+    """A state whose times are ages, to be taken up on another clock."""
+
+    stage: Stage
+    joined_s: float
+    """Since the session's first agent had joined."""
+    since_s: float
+    """Since ``stage`` was entered."""
+    met: bool = False
+    reason: EndReason | None = None
+
+    def aged(self, seconds: float) -> LifeAges:
+        return replace(self, joined_s=self.joined_s + seconds, since_s=self.since_s + seconds)
+
+
+def ages(state: LifeState, now: float) -> LifeAges:
+    return LifeAges(
+        stage=state.stage,
+        joined_s=now - state.joined_at,
+        since_s=now - state.since,
+        met=state.met,
+        reason=state.reason,
+    )
+
+
+def resumed(ages: LifeAges, now: float) -> LifeState:
+    """With what a successor begins, before it has looked who is there.
+
+    A participant whom nobody saw leave is away from now on: it has the whole grace to be seen
+    again, and never counts as a no-show. All other times go on.
+    """
+    stage, since = ages.stage, now - ages.since_s
+    if stage in (Stage.LIVE, Stage.CLOSING):
+        stage, since = Stage.AWAY, now
+    reason = ages.reason if stage is Stage.ENDED else None
+    return LifeState(
+        stage=stage, joined_at=now - ages.joined_s, since=since, met=ages.met, reason=reason
+    )
+
+
 # Events
 
 

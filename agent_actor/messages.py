@@ -209,5 +209,8 @@ class SessionResult:
     """The provider's own session ids, in order: one per connection."""
     unmapped: tuple[str, ...] = ()
     """Settings that the provider could not take, in words."""
+    silence_s: float | None = None
+    """Of one that carried on in mid-sentence: from its predecessor's last checkpoint to its own
+    first audio frame."""
     preopened: Mapping[str, int] = field(default_factory=dict)
     """What became of connections that its actor opened ahead, by ``Fate``."""

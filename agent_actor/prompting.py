@@ -33,6 +33,22 @@ CARRY_ON = (
     "through. Apologise in a few words and take up the interview where it was."
 )
 
+INTERRUPTED = (
+    "[carry on] You were cut off by a technical fault while it was your turn to speak. Carry on "
+    "where you were, without greeting anew and without repeating what the participant has heard."
+)
+ASK_AGAIN = (
+    "[carry on] The connection was lost for a moment while the participant had the word; what they "
+    "said then may not have got through. Apologise in a few words and ask them to say it again."
+)
+
+
+def carry_on(cut_off: str) -> str:
+    """For one that was lost in mid-sentence; ``cut_off`` is what of the sentence is known."""
+    if not cut_off.strip():
+        return INTERRUPTED
+    return f'{INTERRUPTED} Your last words, not all of which were heard: "{cut_off.strip()}"'
+
 
 def instructions_for(config: SessionConfig, index: int, *, note: str | None = None) -> str:
     """The whole instructions while phase ``index`` is on. ``note`` comes last, where models

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agent_actor.checkpoint import Checkpoint
 from agent_actor.contract import EndReason, SessionState
 from agent_actor.errors import AgentError
 from agent_actor.journal import EventKind, LiveState
@@ -33,6 +34,7 @@ class Recorder:
     """Writes events into the journal and keeps the live state beside them up to date.
 
     ``refresh`` fills in what others know (phase, money, who speaks); it is asked at each change.
+    So is ``kept``, for what a successor would need and what was said, as texts; None: nothing yet.
     """
 
     def __init__(self, journal: JournalWriter) -> None:
@@ -40,6 +42,7 @@ class Recorder:
         self._state = SessionState.ASSIGNED
         self.outcome = Outcome()
         self.refresh: Callable[[LiveState], LiveState] = lambda live: live
+        self.kept: Callable[[], tuple[str, str] | None] = lambda: None
 
     @property
     def state(self) -> SessionState:
@@ -59,7 +62,13 @@ class Recorder:
             data["reason"] = self.outcome.reason.value
         self.record(EventKind.STATE, **data)
 
+    async def recall(self) -> Checkpoint | None:
+        """What an earlier attempt left; see JournalWriter."""
+        return await self._journal.recall()
+
     def publish(self) -> None:
+        if (texts := self.kept()) is not None:
+            self._journal.keep(*texts)
         live = self.refresh(LiveState(state=self._state.value))
         self._journal.live(replace(live, updated_at=time.time()))
 

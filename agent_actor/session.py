@@ -26,11 +26,14 @@ from livekit.agents import (
 from livekit.agents.llm import ChatMessage
 
 from agent_actor import lifecycle
+from agent_actor.checkpoint import Checkpoint, Resumption, resumption
 from agent_actor.conductor import Conductor
 from agent_actor.contract import ActorId, EndReason, Provider, SessionConfig, SessionState
 from agent_actor.cost_feed import Cost, CostFeed
+from agent_actor.dialogue import Dialogue, Said
 from agent_actor.errors import (
     AgentError,
+    CheckpointUnavailable,
     MetadataTimeout,
     ProviderRefused,
     ProviderUnavailable,
@@ -62,6 +65,9 @@ T = TypeVar("T")
 REPORT_TURNS = 4
 """Of the event loop, from a result to the answer of whoever waits for it."""
 
+KEEP_EVERY_S, KEEP_EVERY_SPOKEN_S = 3.0, 1.0
+"""How old a checkpoint gets at most; while the interviewer speaks, for the words it has said."""
+
 _SPEAKERS = {"user": "participant", "assistant": "interviewer"}
 
 
@@ -92,6 +98,11 @@ class InterviewSession:
         self._actor_id = actor_id
         self._opened = opened
         self._recorder = Recorder(journal)
+        self._dialogue = Dialogue()
+        self._left: Checkpoint | None = None
+        """By the actor that had this session before."""
+        self._silent_since = 0.0
+        self._silence_s: float | None = None
         self._signals: asyncio.Queue[Signal] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
@@ -131,6 +142,7 @@ class InterviewSession:
     async def run(self) -> SessionResult:
         """Never raises; cancellation ends the session at once and is passed on."""
         self._recorder.refresh = self._refresh
+        self._recorder.kept = self._kept
         try:
             await self._interview()
         except AgentError as error:
@@ -147,7 +159,16 @@ class InterviewSession:
     # --- the stages
 
     async def _interview(self) -> None:
-        await self._join()
+        recalling = asyncio.ensure_future(self._recall())
+        try:
+            await self._join()
+            left = await recalling
+        finally:
+            recalling.cancel()
+            await asyncio.gather(recalling, return_exceptions=True)
+        if left is not None and left.life.stage is lifecycle.Stage.ENDED:
+            self._recorder.outcome.end(left.life.reason or EndReason.COMPLETED)
+            return
         found = await self._unless_over(
             wait_for_config(
                 self._transport,
@@ -164,7 +185,29 @@ class InterviewSession:
         )
         for event in found.passed_over:
             self._signals.put_nowait(event)
+        if left is not None:
+            self._take_up(left)
         await self._converse(found.config)
+
+    async def _recall(self) -> Checkpoint | None:
+        return await self._recorder.recall() if self._assignment.attempt > 1 else None
+
+    def _take_up(self, left: Checkpoint) -> None:
+        """Stand where an earlier actor stood; what it was just saying counts as said."""
+        self._left = left
+        self._silent_since = left.at
+        self._dialogue = Dialogue(left.said)
+        self._recorder.record(
+            EventKind.RECOVERY,
+            from_attempt=left.attempt,
+            resumption=resumption(left).value,
+            phase_id=left.phases.visits[-1].phase_id if left.phases.visits else None,
+            elapsed_s=None if left.interview_s is None else round(left.interview_s, 3),
+            gap_s=round(time.time() - left.at, 3),
+            utterances=len(left.said),
+        )
+        if left.cut_off.strip():
+            self._note_turn(Said(speaker="interviewer", text=left.cut_off, interrupted=True))
 
     async def _join(self) -> None:
         await self._transport.connect()
@@ -211,8 +254,11 @@ class InterviewSession:
             record=self._recorder.record,
             on_close=lambda early: self._signals.put_nowait(ProtocolOver(early=early)),
         )
+        if self._left is not None:
+            conductor.restore(self._left.aged(time.time()))
         self._conductor = conductor
         self._own(self._pump_room_events())
+        self._own(self._keep_kept())
         try:
             await self._start_voice(config, session, conductor)
             await self._follow(config, conductor)
@@ -276,7 +322,10 @@ class InterviewSession:
     async def _start_voice(
         self, config: SessionConfig, session: AgentSession[None], conductor: Conductor
     ) -> None:
-        agent = Interviewer(instructions=instructions_for(config, 0), tools=conductor)
+        phase = max(0, conductor.state.index)
+        agent = Interviewer(
+            instructions=instructions_for(config, phase), tools=conductor, dialogue=self._dialogue
+        )
         conductor.attach(agent)
         await self._transport.start(session, agent, config.participant_identity)
         timeout_s = self._settings.provider_connect_timeout_s
@@ -306,6 +355,7 @@ class InterviewSession:
             recorder=self._recorder,
             signals=self._signals,
             participant_here=self._transport.is_present(config.participant_identity),
+            left=self._left.aged(time.time()) if self._left else None,
         )
         await self._follower.run()
 
@@ -334,6 +384,13 @@ class InterviewSession:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _keep_kept(self) -> None:
+        """Nothing may happen for long, and the checkpoint is to be young all the same."""
+        while True:
+            speaking = self._conductor is not None and self._conductor.voice.interviewer
+            await asyncio.sleep(KEEP_EVERY_SPOKEN_S if speaking else KEEP_EVERY_S)
+            self._recorder.publish()
 
     async def _pump_room_events(self) -> None:
         while True:
@@ -418,17 +475,27 @@ class InterviewSession:
         if event.new_state == "speaking" and outcome.first_audio_s is None:
             outcome.first_audio_s = time.monotonic() - self._started
             self._recorder.record(EventKind.AUDIO, first_audio_s=round(outcome.first_audio_s, 4))
+            self._note_silence()
         self._recorder.publish()
 
     def _on_conversation_item(self, event: ConversationItemAddedEvent) -> None:
         item = event.item
         if isinstance(item, ChatMessage) and item.text_content and item.role in _SPEAKERS:
-            self._recorder.record(
-                EventKind.TURN,
-                speaker=_SPEAKERS[item.role],
-                text=item.text_content,
-                interrupted=item.interrupted,
+            said = Said(
+                speaker=_SPEAKERS[item.role], text=item.text_content, interrupted=item.interrupted
             )
+            self._note_turn(said)
+
+    def _note_turn(self, said: Said) -> None:
+        self._dialogue.add(said)
+        self._recorder.record(
+            EventKind.TURN, speaker=said.speaker, text=said.text, interrupted=said.interrupted
+        )
+
+    def _note_silence(self) -> None:
+        if self._left is not None and resumption(self._left) is Resumption.CARRY_ON:
+            self._silence_s = round(time.time() - self._silent_since, 3)
+            self._recorder.record(EventKind.RECOVERY, silence_s=self._silence_s)
 
     # --- the record
 
@@ -440,6 +507,25 @@ class InterviewSession:
             live = replace(live, **self._spending.figures())
         present = self._follower is not None and self._follower.participant_present
         return replace(live, participant_present=present)
+
+    def _kept(self) -> tuple[str, str] | None:
+        """The checkpoint, once there is something to carry on with."""
+        if self._follower is None or self._conductor is None or self._spending is None:
+            return None
+        voice = self._conductor.voice
+        word = voice.interviewer or self._spending.responding
+        checkpoint = Checkpoint(
+            attempt=self._assignment.attempt,
+            at=time.time(),
+            life=self._follower.life,
+            interview_s=self._conductor.elapsed_s() if self._conductor.has_begun else None,
+            phases=self._conductor.state,
+            speaking=voice.speaking,
+            last_speaker=voice.last,
+            answer_due=self._spending.responding,
+            cut_off=self._dialogue.cut_off if word else "",
+        )
+        return checkpoint.state_text(), self._dialogue.said_text()
 
     def _cost(self) -> Cost | None:
         if self._spending is None:
@@ -468,6 +554,7 @@ class InterviewSession:
             duration_s=time.monotonic() - self._started,
             provider_sessions=tuple(outcome.provider_sessions),
             unmapped=outcome.unmapped,
+            silence_s=self._silence_s,
         )
 
 
@@ -478,6 +565,8 @@ async def _result_of(future: asyncio.Future[T]) -> T:
 def _reason_for(error: AgentError) -> EndReason:
     if isinstance(error, MetadataTimeout):
         return EndReason.METADATA_TIMEOUT
+    if isinstance(error, CheckpointUnavailable):
+        return EndReason.ACTOR_LOST
     if isinstance(error, RoomError):
         return EndReason.ROOM_FAILED
     return EndReason.PROVIDER_FAILED

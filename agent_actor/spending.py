@@ -154,6 +154,11 @@ class Spending:
         self._settled.set()
         return lost
 
+    @property
+    def responding(self) -> bool:
+        """A response is under way, or asked for."""
+        return self._meter.responding
+
     # --- the goodbye
 
     def close(self) -> None:

@@ -167,5 +167,5 @@ class AttemptRun:
             return attempts.end_of_loss(
                 "actor_no_answer", "no result", joined=self.joined, ordered=ordered
             )
-        code = error.code if isinstance(error, (FleetError, AgentError)) else "actor_lost"
+        code = error.code if isinstance(error, (FleetError, AgentError)) else "internal_error"
         return attempts.end_of_loss(code, str(error), joined=self.joined, ordered=ordered)

@@ -1,7 +1,8 @@
 """How one attempt at a session ended, and what follows from it. Pure.
 
-An attempt is one actor's try. Before the session is live another actor may do better, and the
-participant notices nothing; after that an actor's death ends the session.
+An attempt is one actor's try. Before the agent has joined another actor may do better, and the
+participant notices nothing. When an actor is lost after that, another takes its place in the room
+and carries on from its checkpoint (or begins, where there is none yet): a recovery.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ from agent_actor.messages import SessionResult, StopOrder
 JOIN_TIMEOUT = "join_timeout"
 """Error code: the agent was not in the room in time, and its actor did not say why."""
 
-_BEFORE_LIVE = frozenset({"metadata_timeout", "room_unreachable"})
+OUT_OF_MEMORY, NODE_LOST = "out_of_memory", "node_lost"
+"""What is known of a lost actor's end beyond its code, see ``loss_cause``."""
+
+_BEFORE_LIVE = frozenset({"metadata_timeout", "room_unreachable", "checkpoint_unavailable"})
 """Errors that an actor can only report before its session is live, and another may not have."""
 _BEFORE_JOINED = frozenset(
-    {"actor_lost", "actor_missing", "actor_busy", "actor_no_answer", JOIN_TIMEOUT}
+    {"actor_lost", "actor_missing", "actor_busy", "actor_no_answer", JOIN_TIMEOUT, "internal_error"}
 )
-"""Failures of the actor itself; after joining they end the session."""
+"""Failures of the actor itself."""
+_LOST = frozenset({"actor_lost", "control_plane_unavailable"})
+"""What a run's own reference says of an actor that is dead, or cannot be reached any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +41,30 @@ class AttemptEnd:
 
 
 class Next(StrEnum):
-    """What follows an attempt's end. Recovery into the room, when a live session loses its
-    actor, will be a third: everything around it goes by this decision alone."""
+    """What follows an attempt's end: everything around it goes by this decision alone."""
 
     RETRY = "retry"
+    """Another actor, as nothing has happened yet."""
+    RECOVER = "recover"
+    """Another actor into the same room, to carry on there."""
     END = "end"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a session has been through. ``tries``: actors since it began or was last recovered,
+    this one included."""
+
+    tries: int
+    recoveries: int
+    stopping: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    max_attempts: int
+    """Of ``tries``."""
+    max_recoveries: int
 
 
 def end_of_result(result: SessionResult, *, joined: bool) -> AttemptEnd:
@@ -60,14 +85,28 @@ def end_of_loss(code: str, error: str, *, joined: bool, ordered: StopOrder | Non
     return AttemptEnd(end_reason=reason, joined=joined, error_code=code, error=error)
 
 
-def next_step(end: AttemptEnd, *, attempt: int, max_attempts: int, stopping: bool) -> Next:
-    if stopping or attempt >= max_attempts:
+def next_step(end: AttemptEnd, standing: Standing, bounds: Bounds) -> Next:
+    if standing.stopping:
+        return Next.END
+    if end.joined and end.result is None and end.error_code in _LOST:
+        return Next.RECOVER if standing.recoveries < bounds.max_recoveries else Next.END
+    if standing.tries >= bounds.max_attempts:
         return Next.END
     if end.error_code in _BEFORE_LIVE and _never_spoke(end.result):
         return Next.RETRY
     if end.error_code in _BEFORE_JOINED and not end.joined:
         return Next.RETRY
     return Next.END
+
+
+def loss_cause(end: AttemptEnd) -> str:
+    """For counting: why an actor was lost, from a closed set."""
+    text = (end.error or "").lower()
+    if "outofmemory" in text or "out of memory" in text:
+        return OUT_OF_MEMORY
+    if "nodedied" in text or "node died" in text or "node was terminated" in text:
+        return NODE_LOST
+    return end.error_code or "unknown"
 
 
 def is_retryable(end: AttemptEnd) -> bool:

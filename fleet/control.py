@@ -205,6 +205,7 @@ def supervisor_config(
             agent_token_ttl_s=settings.agent_token_ttl_s,
             join_timeout_s=settings.join_timeout_s,
             max_attempts=settings.max_attempts,
+            max_recoveries=settings.max_recoveries,
             goodbye_grace_s=goodbye_grace_s,
             stop_grace_s=settings.stop_grace_s,
         ),

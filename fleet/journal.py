@@ -16,6 +16,7 @@ from typing import Any, Self, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from agent_actor.checkpoint import checkpoint_key
 from agent_actor.contract import SessionId, SessionState
 from agent_actor.journal import EventKind as EventKind
 from agent_actor.journal import JournalEvent as JournalEvent
@@ -231,7 +232,7 @@ class Journal:
         return journal_key(self._ns, SessionId(session_id))
 
     def _checkpoint(self, session_id: str) -> str:
-        return f"{self._ns}:checkpoint:{session_id}"
+        return checkpoint_key(self._ns, SessionId(session_id))
 
 
 @contextmanager

@@ -23,6 +23,7 @@ _WARM_S = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 _SHORT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _JOIN_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 _METADATA_S = (0.01, 0.05, 0.08, 0.15, 0.32, 0.48, 1.0, 2.0, 5.0)
+_SILENCE_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
 _SESSION_S = (10.0, 60.0, 300.0, 600.0, 1200.0, 1800.0, 2700.0, 3600.0)
 
 
@@ -98,6 +99,26 @@ SPECS = (
         meaning="Actors killed: by the end reason that they did not obey, or join_timeout.",
     ),
     Spec(
+        name="fleet_recoveries_total",
+        kind=Counter,
+        labels=("cause",),
+        meaning="Interviews that another actor was sent to carry on, by why theirs was lost.",
+    ),
+    Spec(
+        name="fleet_recovery_rejoin_seconds",
+        kind=Histogram,
+        labels=(),
+        meaning="From an actor's loss being noticed to its successor in the room.",
+        buckets_s=_JOIN_S,
+    ),
+    Spec(
+        name="fleet_recovery_silence_seconds",
+        kind=Histogram,
+        labels=("provider",),
+        meaning="Of interviewers lost in mid-sentence: from the last checkpoint to audio again.",
+        buckets_s=_SILENCE_S,
+    ),
+    Spec(
         name="fleet_overdue_sessions_total",
         kind=Counter,
         labels=(),
@@ -155,6 +176,10 @@ class Metrics:
         if result.first_audio_s is not None:
             first_audio = self.histogram("fleet_first_audio_seconds", provider=provider)
             first_audio.observe(result.first_audio_s)
+
+        if result.silence_s is not None:
+            silence = self.histogram("fleet_recovery_silence_seconds", provider=provider)
+            silence.observe(result.silence_s)
 
     def exposition(self) -> bytes:
         """What ``/metrics`` answers, as CONTENT_TYPE."""

@@ -16,7 +16,10 @@ from typing import Any, cast
 import ray
 import ray.actor
 from ray.exceptions import (
+    ActorDiedError,
     ActorUnavailableError,
+    NodeDiedError,
+    OutOfMemoryError,
     RayActorError,
     RayError,
     RayTaskError,
@@ -171,9 +174,14 @@ def _translated(error: RayError, part: str) -> Exception:
         return cause if isinstance(cause, Exception) else ControlPlaneUnavailable(part, str(cause))
     if isinstance(error, ActorUnavailableError):
         return ControlPlaneUnavailable(part, "not reachable at the moment")
-    if isinstance(error, RayActorError):
-        return ActorLost(part, _first_line(error))
+    if isinstance(error, RayActorError | OutOfMemoryError | NodeDiedError):
+        return ActorLost(part, _loss(error))
     return ControlPlaneUnavailable(part, f"{type(error).__name__}: {_first_line(error)}")
+
+
+def _loss(error: RayError) -> str:
+    kind = "" if type(error) is ActorDiedError else f"{type(error).__name__}: "
+    return kind + _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

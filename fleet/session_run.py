@@ -24,11 +24,12 @@ from agent_actor.messages import (
     JoinReport,
     SessionResult,
     StopMode,
+    Verdict,
 )
 from fleet import adoption, attempts
 from fleet.adoption import JournalReader
 from fleet.attempt_run import AttemptLimits, AttemptRun
-from fleet.attempts import AttemptEnd, Next
+from fleet.attempts import AttemptEnd, Bounds, Next, Standing
 from fleet.endings import Endings, EndStep, Sleep
 from fleet.errors import DispatchFailed, FleetError, SessionNotFound, StateConflict
 from fleet.metrics import Metrics
@@ -49,6 +50,7 @@ class RunLimits:
     agent_token_ttl_s: int = 600
     join_timeout_s: float = 10.0
     max_attempts: int = 2
+    max_recoveries: int = 3
     goodbye_grace_s: float = 20.0
     """Between asking for a goodbye and asking to stop at once."""
     stop_grace_s: float = 2.0
@@ -56,13 +58,17 @@ class RunLimits:
     overtime_s: float = 60.0
     """How long after its own time limit a session that did not end itself is stopped."""
 
-    def for_attempt(self, request: StartRequest) -> AttemptLimits:
+    def for_attempt(self, request: StartRequest, elapsed_s: float) -> AttemptLimits:
         return AttemptLimits(
             join_timeout_s=self.join_timeout_s,
             goodbye_grace_s=self.goodbye_grace_s,
             stop_grace_s=self.stop_grace_s,
-            longest_s=request.session_timeout_s + self.overtime_s,
+            longest_s=max(0.0, request.session_timeout_s + self.overtime_s - elapsed_s),
         )
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(max_attempts=self.max_attempts, max_recoveries=self.max_recoveries)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +124,10 @@ class SessionRun:
         self._actor_id = ActorId(known) if known else None
         self._has_joined = bool(adopted and adopted.joined_at)
         self._mirrored_rank = 0
+        self._tries = 1
+        self._renewed: Allowance | None = None
+        """For the next attempt, already answered by the budget."""
+        self._lost_at: float | None = None
         self._results: list[SessionResult] = []
         self.first_join: asyncio.Future[JoinReport] = asyncio.get_running_loop().create_future()
         # Known from the record too: nobody has to wait for it.
@@ -125,6 +135,7 @@ class SessionRun:
         self.over = asyncio.Event()
         """Set by whoever ran it, once it is out of the books."""
         self.retries = 0
+        self.recoveries = 0
         self.kills = 0
         self.end: AttemptEnd | None = None
 
@@ -210,27 +221,61 @@ class SessionRun:
                 self._results.append(end.result)
                 self._parts.metrics.session_ended(end.result, self.request.provider)
                 count_result(self._parts.metrics, end.result)
-            step = attempts.next_step(
-                end,
-                attempt=self._attempt,
-                max_attempts=self._limits.max_attempts,
+            standing = Standing(
+                tries=self._tries,
+                recoveries=self.recoveries,
                 stopping=self._switch.asked.is_set(),
             )
+            step = attempts.next_step(end, standing, self._limits.bounds)
             if step is Next.END:
                 return end
             try:
-                await self._another_actor()
+                await self._prepare(step)
             except FleetError as error:
                 # Why the session failed is the attempt's error, not that there was no second.
                 log.warning("session_not_retried", session_id=session_id, code=error.code)
-                return end
-            log.info("session_retried", session_id=session_id, cause=end.error_code)
+                return self._stopped_meanwhile(end)
+            if self._renewed is not None and self._renewed.verdict is Verdict.END:
+                return AttemptEnd(end_reason=EndReason.BUDGET_EXCEEDED, joined=True)
+            self._begin_another(step, end)
+
+    async def _prepare(self, step: Next) -> None:
+        """An actor for the next attempt and, to carry on at once, its allowance meanwhile."""
+        if step is Next.RETRY:
+            await self._another_actor()
+            return
+        self._lost_at = time.monotonic()
+        asked = asyncio.ensure_future(self._allowance())
+        try:
+            await self._another_actor()
+            self._renewed = await asked
+        finally:
+            await cancelled(asked)
+
+    def _begin_another(self, step: Next, end: AttemptEnd) -> None:
+        metrics, session_id = self._parts.metrics, self.request.session_id
+        if self._actor_id is not None:
+            self._parts.actors.forget(self._actor_id)
+        if step is Next.RECOVER:
+            cause = attempts.loss_cause(end)
+            log.warning("session_recovering", session_id=session_id, cause=cause, error=end.error)
+            metrics.counter("fleet_recoveries_total", cause=cause).inc()
+            self.recoveries += 1
+            self._tries = 1
+        else:
             cause = end.error_code or "unknown"
-            self._parts.metrics.counter("fleet_dispatch_retries_total", cause=cause).inc()
+            log.info("session_retried", session_id=session_id, cause=cause)
+            metrics.counter("fleet_dispatch_retries_total", cause=cause).inc()
             self.retries += 1
-            self._attempt += 1
-            self._has_joined = False
-            self._mirrored_rank = 0
+            self._tries += 1
+        self._attempt += 1
+        self._has_joined = False
+        self._mirrored_rank = 0
+
+    def _stopped_meanwhile(self, end: AttemptEnd) -> AttemptEnd:
+        """An actor lost is not why a session ended that was told to stop before it had another."""
+        reason = self._switch.reason
+        return AttemptEnd(end_reason=reason, joined=end.joined) if reason else end
 
     async def _run_attempt(self) -> AttemptEnd:
         actor_id = await self._take_actor()
@@ -251,7 +296,7 @@ class SessionRun:
             session_id=self.request.session_id,
             work=work,
             actors=self._parts.actors,
-            limits=self._limits.for_attempt(self.request),
+            limits=self._limits.for_attempt(self.request, time.monotonic() - self._began),
             switch=self._switch,
             on_joined=self._note_joined,
             on_stopping=lambda: self._record(state=SessionState.ENDING),
@@ -315,12 +360,12 @@ class SessionRun:
 
     async def _assignment(self) -> Assignment:
         request = self.request
-        allowance = request.allowance
-        if allowance is None or self._attempt > 1:
+        allowance, self._renewed = self._renewed, None
+        if allowance is None:
+            allowance = request.allowance if self._attempt == 1 else None
+        if allowance is None:
             # What the attempt before spent counts, and its lease may have run out.
-            allowance = await self._parts.budget.open(
-                request.session_id, request.study_id, request.provider, request.limit_micro_usd
-            )
+            allowance = await self._allowance()
         token = self._parts.rooms.agent_token(
             room=request.room, identity=AGENT_IDENTITY, ttl_s=self._limits.agent_token_ttl_s
         )
@@ -338,12 +383,22 @@ class SessionRun:
             observers=await self._observers.for_assignment(),
         )
 
+    async def _allowance(self) -> Allowance:
+        request = self.request
+        return await self._parts.budget.open(
+            request.session_id, request.study_id, request.provider, request.limit_micro_usd
+        )
+
     async def _note_joined(self, report: JoinReport) -> None:
         self._has_joined = True
         request = self.request
         self._parts.metrics.histogram("fleet_join_seconds", provider=request.provider).observe(
             report.connect_s
         )
+        lost_at, self._lost_at = self._lost_at, None
+        if lost_at is not None:
+            rejoin = self._parts.metrics.histogram("fleet_recovery_rejoin_seconds")
+            rejoin.observe(time.monotonic() - lost_at)
         if not self.first_join.done():
             self.first_join.set_result(report)
         await self._record(

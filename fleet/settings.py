@@ -116,6 +116,8 @@ class FleetSettings(BaseSettings):
     """For all steps and attempts of one dispatch."""
     max_attempts: int = Field(default=2, ge=1, le=5)
     """Actors that may be tried before a session is live."""
+    max_recoveries: int = Field(default=3, ge=0, le=100)
+    """How often another actor may carry on an interview whose actor was lost; 0: its end."""
     stop_grace_s: float = Field(default=2.0, ge=0, le=60, allow_inf_nan=False)
     """Between asking a session to stop and killing its actor."""
     overdue_grace_s: Seconds = 25.0

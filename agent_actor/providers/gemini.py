@@ -48,6 +48,7 @@ class TappedSession(realtime_api.RealtimeSession):
         live = self._client.aio.live
         live.connect = self._persistent(live.connect)  # type: ignore[method-assign,assignment]
         self._instructions_due: str | None = None
+        self._restored_told = False
         self._unheard: deque[rtc.AudioFrame] = deque(maxlen=MOST_UNHEARD_FRAMES)
         self._billed = asyncio.Event()
         self._billed.set()
@@ -135,6 +136,7 @@ class TappedSession(realtime_api.RealtimeSession):
             return
         self._taps.connected(session.session_id)
         self._taps.client(InstructionsSet(utf8_bytes=self._setup_bytes()))
+        self._tell_restored()
         session.receive = _tapped(session.receive, self._on_message)  # type: ignore[method-assign]
         try:
             await super()._recv_task(session)
@@ -164,6 +166,15 @@ class TappedSession(realtime_api.RealtimeSession):
         tools = self._build_connect_config().tools or []
         instructions = str(self._opts.instructions or "")
         return len(instructions.encode()) + sum(len(str(tool).encode()) for tool in tools)
+
+    def _tell_restored(self) -> None:
+        """The plugin opens with the conversation that it was given, past ``_send_client_event``."""
+        if self._restored_told:
+            return
+        self._restored_told = True
+        size = sum(len((m.text_content or "").encode()) for m in self._chat_ctx.messages())
+        if size:
+            self._taps.client(TextSent(utf8_bytes=size))
 
     def _generating(self) -> bool:
         return self._current_generation is not None and not self._current_generation._done

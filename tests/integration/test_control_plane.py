@@ -347,16 +347,18 @@ class TestStopping:
 
 
 class TestActorLost:
-    async def test_a_killed_actor_ends_its_session_at_once(self, fleet: Fleet) -> None:
+    async def test_a_killed_actor_is_replaced_in_its_room_at_once(self, fleet: Fleet) -> None:
         given = await fleet.dispatch()
         os.kill(await fleet.pid_of(given.record), signal.SIGKILL)
-        record = await fleet.gone(given.record.session_id, within_s=5)
-        assert record.end_reason is EndReason.ACTOR_LOST
-        assert record.error_code == "actor_lost"
-        assert record.attempt == 1
+        record = await carried_on(fleet, given, within_s=5)
+        assert (record.room, record.state) == (given.record.room, SessionState.JOINED)
+        assert record.actor_id != given.record.actor_id
+        assert await fleet.livekit.list_rooms([record.room])
+        record = await fleet.end(given.record.session_id)
+        assert (record.end_reason, record.attempt) == (EndReason.OPERATOR, 2)
         await fleet.assert_given_back(record)
-        # What it had reported before it died is what it cost.
-        assert record.spent_micro_usd == 1_234_568
+        # What the first had reported before it died, and what the second did.
+        assert record.spent_micro_usd == -(-2 * SPENT_PICO_USD // 1_000_000)
 
     async def test_one_that_dies_before_joining_is_replaced(self, fleet: Fleet) -> None:
         given = await fleet.dispatch("diesfirst")
@@ -570,9 +572,21 @@ class TestRestarts:
     async def test_a_restarted_supervisor_notices_a_death(self, fleet: Fleet) -> None:
         given = await _under_a_new_supervisor(fleet)
         os.kill(await fleet.pid_of(given.record), signal.SIGKILL)
-        record = await fleet.gone(given.record.session_id)
-        assert record.end_reason is EndReason.ACTOR_LOST
+        await carried_on(fleet, given, within_s=20)
+        record = await fleet.end(given.record.session_id)
+        assert record.end_reason is EndReason.OPERATOR
         await fleet.assert_given_back(record)
+
+
+async def carried_on(fleet: Fleet, given: Dispatched, *, within_s: float) -> SessionRecord:
+    """Its record, once the agent of a second attempt has joined."""
+
+    async def by_another() -> SessionRecord | None:
+        record = await fleet.registry.get(given.record.session_id)
+        return record if record.attempt == 2 and record.state is SessionState.JOINED else None
+
+    record: SessionRecord = await until(by_another, within_s=within_s)
+    return record
 
 
 def _restart(name: str, settings: FleetSettings) -> None:

@@ -7,13 +7,18 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from agent_actor.checkpoint import Checkpoint
 from agent_actor.contract import SessionId
+from agent_actor.dialogue import Said
+from agent_actor.errors import CheckpointUnavailable
 from agent_actor.journal import EventKind, LiveState, journal_key, live_key
 from agent_actor.journal_writer import JournalWriter
+from agent_actor.lifecycle import LifeAges, Stage
 from agent_actor.redis_client import open_redis
 from fleet.errors import CursorInvalid, JournalUnavailable
 from fleet.journal import Journal, JournalEntry
@@ -22,6 +27,13 @@ from fleet.local.run_dir import RunDir
 
 SID = SessionId("s-1")
 SOON_S = 10.0
+KEPT = Checkpoint(
+    attempt=1,
+    at=1_000.0,
+    life=LifeAges(stage=Stage.LIVE, joined_s=42.0, since_s=40.0, met=True),
+    interview_s=40.0,
+    cut_off="And how often do you ",
+)
 
 
 @pytest.fixture
@@ -136,6 +148,53 @@ async def test_a_replaced_actor_does_not_cover_its_successor(
         (2, "new"),
         (1, "old"),
     ]
+
+
+async def test_a_successor_recalls_the_checkpoint_and_cuts_its_predecessor_off(
+    redis_server: str, journal: Journal
+) -> None:
+    new = JournalWriter(redis_server, "t", SID, 2)
+    assert await new.recall() is None
+
+    old = JournalWriter(redis_server, "t", SID, 3).start()
+    said = '[{"speaker": "participant", "text": "By the lake."}]'
+    for _ in range(2):
+        old.keep(KEPT.state_text(), said)
+        old.live(LiveState(state="live"))
+        old.record(EventKind.NOTE)
+        await sent(old)
+    old.live(LiveState(state="live", tokens_in=1))
+    old.record(EventKind.NOTE)
+    await sent(old)
+    newest = JournalWriter(redis_server, "t", SID, 4)
+    left = await newest.recall()
+    assert left == replace(KEPT, said=(Said(speaker="participant", text="By the lake."),))
+    # Frozen, not dead: it wakes up and writes on.
+    old.keep(replace(KEPT, attempt=3, cut_off="I am back").state_text(), "[]")
+    old.live(LiveState(state="live", tokens_in=2))
+    await old.aclose()
+    assert await newest.recall() == left
+    assert await journal.live(SID) == LiveState(state="live", tokens_in=1)
+    for writer in (new, newest):
+        await writer.aclose()
+
+
+async def test_a_checkpoint_is_asked_for_until_redis_is_back(run: RunDir) -> None:
+    server = RedisServer(run, fsync=Fsync.ALWAYS)
+    await server.start()
+    old = JournalWriter(server.url, "t", SID, 1).start()
+    old.keep(KEPT.state_text(), "[]")
+    old.live(LiveState(state="live"))
+    await old.aclose()
+    await server.kill()
+    new = JournalWriter(server.url, "t", SID, 2, timeout_s=0.2)
+    with pytest.raises(CheckpointUnavailable):
+        await new.recall(deadline_s=0.3)
+    recalling = asyncio.create_task(new.recall(deadline_s=SOON_S))
+    await server.start()
+    assert await recalling == KEPT
+    await new.aclose()
+    await server.aclose()
 
 
 async def test_journals_expire(redis_server: str) -> None:
@@ -379,17 +438,22 @@ async def test_what_is_erased_stays_erased(
     redis_server: str, journal: Journal, writer: JournalWriter
 ) -> None:
     redis = open_redis(redis_server)
-    await redis.set("t:checkpoint:s-1", "x")
     await redis.set("t:session:s-1", "the registry's")
     writer.record(EventKind.TURN, speaker="participant", text="a secret")
+    writer.keep(KEPT.state_text(), '[{"speaker": "participant", "text": "a secret"}]')
     writer.live(LiveState(state="live"))
     await sent(writer)
+    assert await redis.exists("t:checkpoint:s-1")
 
     await journal.erase(SID)
     writer.record(EventKind.TURN, speaker="participant", text="said later")
+    writer.keep(KEPT.state_text(), "[]")
     writer.live(LiveState(state="live"))
     await sent(writer)
     await writer.aclose()
+    successor = JournalWriter(redis_server, "t", SID, 2)
+    assert await successor.recall() is None
+    await successor.aclose()
     await journal.erase(SID)
 
     assert await journal.read(SID) == []

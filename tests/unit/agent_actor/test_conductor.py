@@ -7,7 +7,8 @@ from typing import Any, cast
 
 from livekit.agents import Agent, AgentSession, AgentStateChangedEvent, llm
 
-from agent_actor import prompting
+from agent_actor import lifecycle, phases, prompting
+from agent_actor.checkpoint import Checkpoint
 from agent_actor.conductor import SPEECH_START_TIMEOUT_S, Conductor
 from agent_actor.contract import parse_tolerant
 from agent_actor.journal import EventKind
@@ -496,6 +497,68 @@ def test_a_goodbye_that_failed_is_not_waited_for() -> None:
         play.voiced.handle.played.set()
         await play.conductor.say_goodbye()
         assert clock() == 0
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def restored(**changes: Any) -> Play:
+    """A successor of an actor that was lost 110 s into the interview, 100 s into phase two's."""
+    visits = (
+        phases.Visit(phase_id="one", cause=phases.Cause.STARTED, entered_s=0.0, left_s=10.0),
+        phases.Visit(phase_id="two", cause=phases.Cause.ADVANCED, entered_s=10.0),
+    )
+    state = phases.PhaseState(index=1, nudged=True, visits=visits)
+    life = lifecycle.LifeAges(stage=lifecycle.Stage.LIVE, joined_s=111, since_s=110, met=True)
+    left = Checkpoint(attempt=1, at=0.0, life=life, interview_s=60.0, phases=state, **changes)
+    play = Play()
+    play.conductor.restore(left)
+    return play
+
+
+def test_a_successor_stands_in_the_same_phase_with_the_same_time_left() -> None:
+    async def test() -> None:
+        play = restored(last_speaker="interviewer")
+        assert play.phase == "two"
+        assert play.conductor.elapsed_s() == 60
+        assert play.conductor.deadline() == 50
+        assert [t.phase_id for t in play.conductor.timings()] == ["one", "two"]
+        assert not play.conductor.carry_on()
+        await elapse(40)
+        # It listens: the participant has been asked.
+        assert play.voiced.asked == []
+        await elapse(50)
+        await play.conductor.tick()
+        assert play.closes == [False]
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_one_that_was_cut_off_carries_on_at_once_with_its_sentence() -> None:
+    async def test() -> None:
+        play = restored(speaking="interviewer", cut_off="And how often do you ")
+        assert play.conductor.carry_on()
+        (asked,) = play.voiced.asked
+        assert '"And how often do you"' in asked
+        assert play.conductor.carry_on() is False
+        assert len(play.voiced.asked) == 1
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_what_the_participant_said_is_asked_again_when_it_waits() -> None:
+    async def test() -> None:
+        play = restored(speaking="participant", last_speaker="participant")
+        assert not play.conductor.carry_on()
+        await settle()
+        play.conductor.participant_speaking(True)
+        await elapse(5)
+        assert play.voiced.asked == []
+        play.conductor.participant_speaking(False)
+        await elapse(5 + QUIET_S)
+        assert play.voiced.asked == [prompting.ASK_AGAIN]
         await play.conductor.aclose()
 
     run(test)

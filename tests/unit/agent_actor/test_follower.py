@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from agent_actor import lifecycle
+from agent_actor.checkpoint import Checkpoint
 from agent_actor.conductor import Conductor
 from agent_actor.contract import EndReason, SessionConfig, SessionState, parse_tolerant
 from agent_actor.errors import ProviderRefused
@@ -14,6 +15,7 @@ from agent_actor.follower import Follower
 from agent_actor.journal import EventKind, LiveState
 from agent_actor.journal_writer import JournalWriter
 from agent_actor.messages import StopMode, StopOrder, Verdict
+from agent_actor.phases import PhaseState
 from agent_actor.recorder import Recorder
 from agent_actor.signals import Broken, ProtocolOver, Signal, TurnToAnswer
 from agent_actor.transport import RoomChange, RoomEvent
@@ -55,6 +57,7 @@ class Stage:
         self.due: float | None = None
         self.spoken = asyncio.Event()
         self.goodbye_fails = False
+        self.has_begun = True
 
     def deadline(self) -> float | None:
         return self.due
@@ -75,6 +78,10 @@ class Stage:
     def resume(self) -> None:
         self.told.append("resume")
 
+    def carry_on(self) -> bool:
+        self.told.append("carry_on")
+        return True
+
     def participant_speaking(self, active: bool) -> None:
         self.told.append("speaking" if active else "silent")
 
@@ -91,7 +98,7 @@ class Stage:
 class Followed:
     """A follower under way on the loop's clock."""
 
-    def __init__(self, *, here: bool = False) -> None:
+    def __init__(self, *, here: bool = False, left: Checkpoint | None = None) -> None:
         self.journal = Journal()
         self.recorder = Recorder(cast(JournalWriter, self.journal))
         self.stage = Stage()
@@ -104,6 +111,7 @@ class Followed:
             recorder=self.recorder,
             signals=self.signals,
             participant_here=here,
+            left=left,
             clock=clock,
         )
         self.follower = follower
@@ -366,3 +374,70 @@ async def test_a_turn_is_answered_while_the_interview_is_on_and_not_after() -> N
     assert answers == ["answer"]
     f.stage.spoken.set()
     await f.running
+
+
+def left_by(stage: lifecycle.Stage, **changes: Any) -> Checkpoint:
+    """What an earlier actor left 400 seconds into the session."""
+    life = lifecycle.LifeAges(
+        stage=stage,
+        joined_s=400,
+        since_s=5,
+        met=stage is not lifecycle.Stage.JOINED,
+        reason=changes.pop("reason", None),
+    )
+    return Checkpoint(attempt=1, at=0.0, life=life, interview_s=390, **changes)
+
+
+@following
+async def test_a_successor_carries_on_with_who_is_there_and_ends_when_the_session_should() -> None:
+    f = Followed(here=True, left=left_by(lifecycle.Stage.LIVE))
+    await settle()
+    assert f.stage.told == ["carry_on"]
+    assert f.journal.states() == [SessionState.LIVE]
+    f.heard()
+    f.stage.spoken.set()
+    await f.running
+    assert (f.reason, clock()) == (EndReason.SESSION_TIMEOUT, 200)
+
+
+@following
+async def test_a_successor_welcomes_back_who_was_away_and_who_has_gone_meanwhile() -> None:
+    away = Followed(here=True, left=left_by(lifecycle.Stage.AWAY))
+    gone = Followed(left=left_by(lifecycle.Stage.LIVE))
+    await settle()
+    assert away.stage.told == ["resume"]
+    assert gone.stage.told == []
+    await gone.tell(JOINED)
+    assert gone.stage.told == ["resume"]
+    for f in (away, gone):
+        await f.tell(StopOrder(reason=EndReason.OPERATOR, mode=StopMode.NOW))
+        await f.running
+
+
+@following
+async def test_who_does_not_come_back_has_left_and_is_no_no_show() -> None:
+    f = Followed(left=left_by(lifecycle.Stage.LIVE))
+    await f.running
+    assert (f.reason, clock()) == (EndReason.PARTICIPANT_LEFT, 30)
+
+
+@following
+async def test_a_successor_only_says_the_goodbye_where_that_was_due() -> None:
+    reason = EndReason.BUDGET_EXCEEDED
+    f = Followed(here=True, left=left_by(lifecycle.Stage.CLOSING, reason=reason))
+    closed = PhaseState(index=0, closed=True)
+    g = Followed(here=True, left=left_by(lifecycle.Stage.LIVE, phases=closed))
+    await settle()
+    assert f.stage.told == g.stage.told == ["goodbye"]
+    for followed, expected in ((f, reason), (g, EndReason.COMPLETED)):
+        followed.stage.spoken.set()
+        await followed.running
+        assert followed.reason is expected
+
+
+@following
+async def test_one_that_had_met_nobody_begins_within_what_is_left_of_the_wait() -> None:
+    f = Followed(left=left_by(lifecycle.Stage.JOINED))
+    assert f.journal.states() == []
+    await f.running
+    assert (f.reason, clock()) == (EndReason.NO_SHOW, 55)

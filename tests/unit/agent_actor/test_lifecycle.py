@@ -17,8 +17,10 @@ from agent_actor.lifecycle import (
     ParticipantLeft,
     Stage,
     Tick,
+    ages,
     joined,
     next_deadline,
+    resumed,
     step,
 )
 
@@ -162,3 +164,40 @@ def test_any_history_ends_at_most_once_and_always_in_time(
     assert finishes == 1
     assert state.reason is not None
     assert now <= max(sum(d for _, d in history), 0) + 600 + 15 + 60
+
+
+def test_a_successor_gives_the_participant_its_grace_and_no_more_of_the_session() -> None:
+    live, _ = run((ParticipantJoined(), 10))
+    left = ages(live, 100).aged(5)
+    assert (left.joined_s, left.since_s) == (105, 95)
+    state = resumed(left, 1_000)
+    assert (state.stage, state.met, state.since) == (Stage.AWAY, True, 1_000)
+    assert next_deadline(LIMITS, state) == 1_030
+    back, commands = step(LIMITS, state, ParticipantJoined(), 1_001)
+    assert commands == (Command.RESUME,)
+    # Of 600 seconds 105 were over.
+    assert next_deadline(LIMITS, back) == 1_000 + 600 - 105
+    gone, _ = step(LIMITS, state, Tick(), 1_030)
+    assert gone.reason is EndReason.PARTICIPANT_LEFT
+
+
+def test_a_successor_waits_no_longer_than_what_is_left() -> None:
+    waiting = resumed(ages(joined(0), 50), 1_000)
+    assert next_deadline(LIMITS, waiting) == 1_010
+    away, _ = run((ParticipantJoined(), 1), (ParticipantLeft(), 10))
+    assert next_deadline(LIMITS, resumed(ages(away, 30), 1_000)) == 1_010
+
+
+def test_a_successor_says_the_goodbye_that_was_cut_off() -> None:
+    closing, _ = run((ParticipantJoined(), 1), (OVERSPENT, 10))
+    left = ages(closing, 12)
+    assert left.reason is EndReason.BUDGET_EXCEEDED
+    state, _ = step(LIMITS, resumed(left, 1_000), ParticipantJoined(), 1_001)
+    state, commands = step(LIMITS, state, OVERSPENT, 1_001)
+    assert (state.stage, commands) == (Stage.CLOSING, (Command.SAY_GOODBYE,))
+
+
+def test_what_was_over_stays_over() -> None:
+    ended, _ = run((STOP_NOW, 10))
+    state = resumed(ages(ended, 12), 1_000)
+    assert (state.stage, state.reason) == (Stage.ENDED, EndReason.OPERATOR)

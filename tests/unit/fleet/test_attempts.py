@@ -4,10 +4,13 @@ from agent_actor.contract import EndReason
 from agent_actor.messages import StopOrder
 from fleet.attempts import (
     JOIN_TIMEOUT,
+    Bounds,
     Next,
+    Standing,
     end_of_loss,
     end_of_result,
     is_retryable,
+    loss_cause,
     next_step,
 )
 from tests.unit.fleet.control_fakes import result_of
@@ -23,8 +26,9 @@ def lost(code="actor_lost", *, joined=False):
     return end_of_loss(code, "why", joined=joined, ordered=None)
 
 
-def after(end, *, attempt=1, stopping=False):
-    return next_step(end, attempt=attempt, max_attempts=2, stopping=stopping)
+def after(end, *, tries=1, recoveries=0, stopping=False):
+    standing = Standing(tries=tries, recoveries=recoveries, stopping=stopping)
+    return next_step(end, standing, Bounds(max_attempts=2, max_recoveries=3))
 
 
 @pytest.mark.parametrize(
@@ -35,12 +39,13 @@ def after(end, *, attempt=1, stopping=False):
         lost(),
         lost("actor_missing"),
         lost("actor_busy"),
+        ended("checkpoint_unavailable"),
         lost(JOIN_TIMEOUT),
     ],
 )
 def test_another_actor_is_tried_once(end):
     assert after(end) is Next.RETRY
-    assert after(end, attempt=2) is Next.END
+    assert after(end, tries=2) is Next.END
     assert after(end, stopping=True) is Next.END
 
 
@@ -52,7 +57,8 @@ def test_another_actor_is_tried_once(end):
         ended("provider_unavailable", retryable=True),
         ended("room_token_rejected", joined=False),
         ended("contract_invalid"),
-        lost(joined=True),
+        lost("internal_error", joined=True),
+        lost("actor_no_answer", joined=True),
     ],
 )
 def test_what_another_actor_cannot_better_ends_the_session(end):
@@ -61,6 +67,34 @@ def test_what_another_actor_cannot_better_ends_the_session(end):
 
 def test_a_session_that_has_spoken_is_not_begun_again():
     assert after(ended("room_unreachable", first_audio_s=1.0)) is Next.END
+
+
+@pytest.mark.parametrize("code", ["actor_lost", "control_plane_unavailable"])
+def test_a_lost_interview_is_carried_on_as_often_as_is_allowed(code):
+    end = lost(code, joined=True)
+    assert after(end) is Next.RECOVER
+    assert after(end, tries=2, recoveries=2) is Next.RECOVER
+    assert after(end, recoveries=3) is Next.END
+    assert after(end, stopping=True) is Next.END
+
+
+def test_an_actor_that_could_say_how_it_ended_is_not_lost():
+    assert after(ended("actor_lost")) is Next.END
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (
+            "session-a: OutOfMemoryError: Task was killed due to the node running low",
+            "out_of_memory",
+        ),
+        ("session-a: The actor died because its node died unexpectedly", "node_lost"),
+        ("session-a: The actor died unexpectedly before finishing this task.", "actor_lost"),
+    ],
+)
+def test_why_an_actor_was_lost_is_counted_from_a_closed_set(error, cause):
+    assert loss_cause(end_of_loss("actor_lost", error, joined=True, ordered=None)) == cause
 
 
 def test_a_loss_after_a_stop_is_the_stop():

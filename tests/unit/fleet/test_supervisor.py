@@ -366,13 +366,6 @@ class TestEnd:
 
 
 class TestLoss:
-    async def test_after_joining_it_ends_the_session(self, world):
-        actor = await world.live()
-        actor.end.set_exception(ActorLost("a-1", "killed"))
-        record = await world.over()
-        assert (record.end_reason, record.error_code) == (EndReason.ACTOR_LOST, "actor_lost")
-        assert (record.attempt, world.rooms.rooms, world.roster.held) == (1, {}, {})
-
     async def test_before_joining_another_actor_is_tried(self, world):
         task, actor = await world.starting(await world.prepared())
         actor.end.set_exception(ActorLost("a-1", "killed"))
@@ -388,6 +381,99 @@ class TestLoss:
         record = await world.over()
         assert record.end_reason is EndReason.ACTOR_LOST
         assert world.roster.held == {}
+
+
+async def lose(world, actor):
+    """The actor is dead; the one that is given its session."""
+    world.actors.running.clear()
+    actor.end.set_exception(ActorLost("a-1", "killed"))
+    return await world.next_actor()
+
+
+class TestRecovery:
+    async def test_another_actor_carries_on_in_the_same_room(self, world):
+        first = await world.live()
+        world.asked.clear()
+        second = await lose(world, first)
+        assert {"open", "reassign"} <= set(world.asked)
+        assert not {"delete_room", "close", "end"} & set(world.asked)
+        before, after = world.actors.assignments
+        assert (before.attempt, after.attempt) == (1, 2)
+        assert (before.room, before.agent_identity) == (after.room, after.agent_identity)
+        second.join.set_result(joined())
+        second.end.set_result(result_of(A, 2, silence_s=0.8))
+        record = await world.over()
+        assert (record.end_reason, record.attempt) == (EndReason.COMPLETED, 2)
+        told = world.metrics.exposition()
+        assert b'fleet_recoveries_total{cause="actor_lost"} 1.0' in told
+        assert b"fleet_recovery_rejoin_seconds_count 1.0" in told
+        assert b"fleet_recovery_silence_seconds_sum" in told
+
+    async def test_it_is_done_a_few_times_and_then_no_more(self, world):
+        actor = await world.live()
+        for _ in range(LIMITS.max_recoveries):
+            actor = await lose(world, actor)
+            actor.join.set_result(joined())
+            await settled()
+        actor.end.set_exception(ActorLost("a-1", "killed"))
+        record = await world.over()
+        assert (record.end_reason, record.error_code) == (EndReason.ACTOR_LOST, "actor_lost")
+        assert record.attempt == 1 + LIMITS.max_recoveries
+        assert (world.rooms.rooms, world.roster.held) == ({}, {})
+
+    async def test_a_successor_that_does_not_get_into_the_room_is_replaced(self, world):
+        second = await lose(world, await world.live())
+        world.actors.running.clear()
+        second.join.set_exception(RoomUnreachable("no answer"))
+        second.end.set_result(
+            result_of(A, 2, end_reason=EndReason.ROOM_FAILED, error_code="room_unreachable")
+        )
+        third = await world.next_actor()
+        assert third.attempt == 3
+        third.join.set_result(joined())
+        third.end.set_result(result_of(A, 3))
+        assert (await world.over()).end_reason is EndReason.COMPLETED
+
+    async def test_without_money_it_is_not_carried_on(self, world):
+        first = await world.live()
+        world.budget.verdict = Verdict.END
+        first.end.set_exception(ActorLost("a-1", "killed"))
+        record = await world.over()
+        assert (record.end_reason, record.attempt) == (EndReason.BUDGET_EXCEEDED, 1)
+        assert len(world.actors.assignments) == 1
+
+    async def test_one_that_was_told_to_stop_is_not_carried_on(self, world):
+        first = await world.live()
+        first.obeys = {StopMode.GOODBYE: False, StopMode.NOW: False}
+        await world.supervisor.stop(A, EndReason.OPERATOR, StopMode.GOODBYE)
+        first.end.set_exception(ActorLost("a-1", "killed"))
+        assert (await world.over()).end_reason is EndReason.OPERATOR
+        assert len(world.actors.assignments) == 1
+
+    async def test_one_that_is_told_to_stop_while_it_waits_for_an_actor_ends_for_that(self, world):
+        first = await world.live()
+        world.roster.gate = asyncio.Event()
+        first.end.set_exception(ActorLost("a-1", "killed"))
+        async with asyncio.timeout(ENOUGH_S):
+            while "reassign" not in world.asked:
+                await asyncio.sleep(0)
+        await world.supervisor.stop(A, EndReason.OPERATOR, StopMode.NOW)
+        assert (await world.over()).end_reason is EndReason.OPERATOR
+
+    async def test_without_an_actor_or_a_budget_the_loss_is_its_end(self, world):
+        for name, fail in (("roster", "reassign_failure"), ("budget", "down")):
+            session_id = SessionId(f"s-{name}")
+            actor = await world.live(session_id)
+            failure = FleetFull(retry_after_s=3) if name == "roster" else True
+            setattr(getattr(world, name), fail, failure)
+            actor.end.set_exception(ActorLost("a-1", "killed"))
+            assert (await world.over(session_id)).end_reason is EndReason.ACTOR_LOST
+            world.roster.reassign_failure = None
+
+
+async def settled():
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 class TestRetry:
@@ -622,12 +708,15 @@ class TestAdoption:
         assert await asyncio.gather(*asking) == [None, False]
         assert (await world.over()).end_reason is EndReason.OPERATOR
 
-    async def test_a_dead_actor_ends_its_session(self, world):
+    async def test_a_dead_actor_s_session_is_carried_on_by_another(self, world):
         world.actors.lost_on_ping.add(ActorId("a-9"))
         await world.supervisor.open()
-        await world.supervisor.assignments()
+        actor = await world.next_actor()
+        assert actor.attempt == 2
+        actor.join.set_result(joined())
+        actor.end.set_result(result_of(A, 2))
         record = await world.over()
-        assert record.end_reason is EndReason.ACTOR_LOST
+        assert record.end_reason is EndReason.COMPLETED
         assert "release" in world.asked
 
     async def test_a_session_that_ended_meanwhile_keeps_its_reason(self, world):
