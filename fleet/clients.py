@@ -137,6 +137,14 @@ class RayBudgetClient:
         late: list[SessionId] = await self._call("overdue", grace_s)
         return late
 
+    async def open_sessions(self) -> list[SessionId]:
+        found: list[SessionId] = await self._call("open_sessions")
+        return found
+
+    async def has_account(self, session_id: SessionId) -> bool:
+        """Open or closed: the ledger keeps them all."""
+        return await self._call("cost", session_id) is not None
+
     async def _call(self, method: str, *args: Any) -> Any:
         try:
             return await self._actor.call(method, *args, deadline_s=CALL_DEADLINE_S)

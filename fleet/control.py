@@ -38,6 +38,7 @@ from fleet.livekit_client import LiveKitClient
 from fleet.models import model_resolver
 from fleet.pool import PoolSnapshot
 from fleet.ray_calls import ActorOptions, RemoteActor
+from fleet.reaping import ReapLimits
 from fleet.registry import Registry
 from fleet.roster_actor import ROSTER, SUPERVISOR, RosterActor, RosterConfig
 from fleet.roster_model import RosterLimits
@@ -52,6 +53,8 @@ SHUTDOWN_DEADLINE_S = 60.0
 GONE_DEADLINE_S = 15.0
 GOODBYE_S = 20.0
 """Longer than an actor takes for its own goodbye, AgentSettings.goodbye_timeout_s."""
+UNDO_S = 30.0
+"""For a dispatcher to take back what it had begun: each step has a deadline of 5 s."""
 QUEUE_LIMIT = 100
 EXPECTED_WARM_S = 6.0
 """Before any actor has started: what one took that imports everything by itself, 5.9 s."""
@@ -210,6 +213,12 @@ def supervisor_config(
             stop_grace_s=settings.stop_grace_s,
         ),
         timing=SupervisorTiming(escalation=EscalationTiming(grace_s=settings.overdue_grace_s)),
+        reaping=ReapLimits(
+            dispatch_s=settings.dispatch_deadline_s + UNDO_S,
+            missing_room_s=settings.reap_missing_room_s,
+            most_apart_s=max(20.0, 4 * settings.reap_every_s),
+            follows_rooms=not settings.rehearses,
+        ),
     )
 
 

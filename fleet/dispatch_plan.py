@@ -62,6 +62,9 @@ def make_plan(
         limit_micro_usd=config.budget_limit_micro_usd,
         created_at=now,
         idempotency_key=request.idempotency_key,
+        session_timeout_s=config.session_timeout_seconds,
+        no_show_s=config.no_show_seconds,
+        reconnect_grace_s=config.reconnect_grace_seconds,
     )
     return Plan(config=config, metadata=dump_metadata(config), record=record)
 

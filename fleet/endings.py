@@ -46,11 +46,17 @@ class Endings:
         # Bounded: during a long outage the oldest debts are the first that LiveKit's own
         # timeouts and the next start's recovery settle without us.
         self._owed: deque[_Owed] = deque(maxlen=MOST_OWED)
+        self._being_paid: Sequence[_Owed] = ()
         self._wake = asyncio.Event()
 
     @property
     def owed(self) -> int:
         return len(self._owed)
+
+    @property
+    def debtors(self) -> frozenset[SessionId]:
+        """The sessions of which anything is owed."""
+        return frozenset(debt.session_id for debt in (*self._owed, *self._being_paid))
 
     async def run(self, session_id: SessionId, steps: Sequence[EndStep]) -> bool:
         """False if any failed; those are tried again by ``keep_paying``."""
@@ -74,9 +80,11 @@ class Endings:
     async def pay(self) -> bool:
         """Try all that is owed once. True if nothing is left."""
         debts, self._owed = self._owed, deque(maxlen=MOST_OWED)
+        self._being_paid = debts
         for debt in debts:
             if not await self._try(debt.session_id, debt.step):
                 self._owed.append(debt)
+        self._being_paid = ()
         return not self._owed
 
     async def _try(self, session_id: SessionId, step: EndStep) -> bool:

@@ -125,6 +125,12 @@ SPECS = (
         meaning="Sessions stopped from outside: told to end for money long before, or silent.",
     ),
     Spec(
+        name="fleet_reaped_total",
+        kind=Counter,
+        labels=("kind",),
+        meaning="What had no partner any more and was ended or taken over, see fleet.reaping.",
+    ),
+    Spec(
         name="fleet_preopened_total",
         kind=Counter,
         labels=("fate",),

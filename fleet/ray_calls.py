@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -123,6 +124,16 @@ def names(namespace: str, prefix: str = "") -> list[str]:
         for actor in everywhere
         if actor["namespace"] == namespace and actor["name"].startswith(prefix)
     )
+
+
+_LOOKING = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray-names")
+"""One thread: while the head is away each look would wait in another one."""
+
+
+async def names_soon(namespace: str, prefix: str, *, deadline_s: float) -> list[str]:
+    """``names``, without holding up the loop meanwhile. Raises ControlPlaneUnavailable."""
+    looking = asyncio.get_running_loop().run_in_executor(_LOOKING, names, namespace, prefix)
+    return cast(list[str], await answer(looking, part="ray", deadline_s=deadline_s))
 
 
 def kill(handle: Any) -> None:

@@ -63,6 +63,10 @@ class SessionRecord:
     phases: tuple[PhaseTiming, ...] = ()
     erased_at: float | None = None
     """When the participant's data was erased on request."""
+    session_timeout_s: float | None = None
+    no_show_s: float | None = None
+    reconnect_grace_s: float | None = None
+    """What its contract says, for those who cannot ask its actor; None: not written down."""
 
     @property
     def is_gone(self) -> bool:

@@ -12,7 +12,7 @@ from agent_actor.contract import ActorId, SessionId
 from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResult, StopOrder
 from fleet import ray_calls
 from fleet.budget.relayed import RelayedBudget
-from fleet.crew import actor_name
+from fleet.crew import ACTOR_PREFIX, actor_name
 from fleet.errors import FleetError
 from fleet.ray_calls import RemoteActor
 
@@ -23,6 +23,7 @@ RESTRAIN_DEADLINE_S = 2.0
 """A session that does not answer learns of its allowance with its next report."""
 OBSERVE_DEADLINE_S = 2.0
 PING_DEADLINE_S = 5.0
+LIST_DEADLINE_S = 5.0
 MET_MOST = 1000
 """Of the actors that it has met and has no session for yet: some never get one."""
 
@@ -111,6 +112,13 @@ class RaySessionActors:
     async def ping(self, actor_id: ActorId) -> None:
         ref = self._handle(actor_id).ping.remote()
         await ray_calls.answer(ref, part=actor_name(actor_id), deadline_s=PING_DEADLINE_S)
+
+    async def existing(self) -> list[ActorId]:
+        """Every session actor that Ray has, whoever made it. Raises ControlPlaneUnavailable."""
+        found = await ray_calls.names_soon(
+            self._namespace, ACTOR_PREFIX, deadline_s=LIST_DEADLINE_S
+        )
+        return [ActorId(name.removeprefix(ACTOR_PREFIX)) for name in found]
 
     def kill(self, actor_id: ActorId) -> None:
         handle = self._handles.get(actor_id)

@@ -123,6 +123,11 @@ class FleetSettings(BaseSettings):
     overdue_grace_s: Seconds = 25.0
     """Between telling a session to end for money, or its lease's end, and stopping it from outside:
     longer than its goodbye (15 s) and its final report (5 s) take."""
+    reap_every_s: float = Field(default=5.0, ge=0.5, le=60, allow_inf_nan=False)
+    """Between two rounds that compare rooms, actors, registry and ledger with each other."""
+    reap_missing_room_s: float = Field(default=30.0, ge=2, le=600, allow_inf_nan=False)
+    """How long a live session's room may be away: a restarted LiveKit server has none until its
+    participants are back."""
 
     fleet_limit_usd: Usd | None = None
     study_limit_usd: Usd | None = None

@@ -18,6 +18,8 @@ from fleet.escalation import Escalation, EscalationTiming
 from fleet.owned_tasks import OwnedTasks
 from fleet.parts import StartRequest
 from fleet.preopened import counted
+from fleet.reaping import RunSeen
+from fleet.records import SessionRecord
 from fleet.session_run import RunLimits, RunParts, RunView, SessionRun
 from fleet.stopping import first_of
 
@@ -186,6 +188,27 @@ class Supervisor:
         await self._adopted.wait()
         return {s: r.actor_id for s, r in self._runs.items() if r.actor_id is not None}
 
+    async def under_way(self) -> dict[SessionId, RunSeen]:
+        """For the reaper. Answers once the sessions of an earlier supervisor are known."""
+        await self._adopted.wait()
+        views = [run.view() for run in self._runs.values()]
+        return {
+            v.session_id: RunSeen(room=v.room, actor_id=v.actor_id, stopping=v.stopping is not None)
+            for v in views
+        }
+
+    def owed(self) -> frozenset[SessionId]:
+        """Sessions that are over, with end steps that are tried again."""
+        return self._parts.endings.debtors
+
+    def take_over(self, record: SessionRecord) -> None:
+        """A session that is not gone and that nobody runs. Repeating it is fine."""
+        if SessionId(record.session_id) in self._runs:
+            return
+        log.info("session_adopted", session_id=record.session_id, state=record.state.value)
+        request = request_of(record)
+        self._begin(SessionRun(request, self._parts, self._limits, adopted=record))
+
     def snapshot(self) -> SupervisorSnapshot:
         endings = self._parts.endings
         return SupervisorSnapshot(
@@ -271,7 +294,5 @@ class Supervisor:
         async for record in self._parts.records.active():
             age_s = now - record.created_at
             needed_s = self._timing.stale_s if record.actor_id is None else stale_s
-            if age_s >= needed_s and record.session_id not in self._runs:
-                log.info("session_adopted", session_id=record.session_id, state=record.state.value)
-                request = request_of(record)
-                self._begin(SessionRun(request, self._parts, self._limits, adopted=record))
+            if age_s >= needed_s:
+                self.take_over(record)

@@ -19,7 +19,10 @@ from fleet.journal import Journal
 from fleet.livekit_client import LiveKitClient
 from fleet.logs import configure_logs
 from fleet.metrics import Metrics
+from fleet.owned_tasks import OwnedTasks
 from fleet.parts import StartRequest
+from fleet.reaper import Reaper, ReapParts
+from fleet.reaping import ReapLimits
 from fleet.registry import Registry
 from fleet.roster_actor import SUPERVISOR
 from fleet.session_actors import RaySessionActors
@@ -33,6 +36,7 @@ class SupervisorConfig:
     settings: FleetSettings
     limits: RunLimits
     timing: SupervisorTiming = field(default_factory=SupervisorTiming)
+    reaping: ReapLimits = field(default_factory=ReapLimits)
 
 
 class SupervisorActor:
@@ -43,6 +47,7 @@ class SupervisorActor:
         self._config = config
         self._metrics = Metrics()
         self._supervisor: Supervisor | None = None
+        self._reaping = OwnedTasks(SUPERVISOR)
         self._opening = asyncio.Lock()
         self._closed = False
         # A restarted supervisor has no caller yet, but sessions to look after.
@@ -91,6 +96,8 @@ class SupervisorActor:
     async def shutdown(self, goodbye_s: float) -> None:
         """Ends every session, see ``Supervisor.aclose``. New ones are refused for good."""
         supervisor = await self._ready()
+        # Nothing is taken over any more.
+        await self._reaping.aclose()
         await supervisor.aclose(goodbye_s=goodbye_s)
         self._closed = True
         await asyncio.gather(
@@ -104,6 +111,7 @@ class SupervisorActor:
             if self._supervisor is None:
                 self._supervisor = self._build()
                 await self._supervisor.open()
+                self._reaping.start(self._reaper(self._supervisor).keep_reaping())
         return self._supervisor
 
     def _build(self) -> Supervisor:
@@ -112,17 +120,32 @@ class SupervisorActor:
         self._registry = Registry.from_settings(settings)
         self._journal = Journal.from_settings(settings)
         self._livekit = LiveKitClient.from_settings(settings)
-        budget = RayBudgetClient(namespace)
+        self._budget, self._roster = RayBudgetClient(namespace), RayRosterClient(namespace)
+        relayed = settings.budget_relay is BudgetRelays.PER_NODE
+        self._actors = RaySessionActors(namespace, self._budget.actor, relayed=relayed)
         parts = RunParts(
-            roster=RayRosterClient(namespace),
+            roster=self._roster,
             records=self._registry,
-            budget=budget,
+            budget=self._budget,
             rooms=self._livekit,
-            actors=RaySessionActors(
-                namespace, budget.actor, relayed=settings.budget_relay is BudgetRelays.PER_NODE
-            ),
+            actors=self._actors,
             journal=self._journal,
             endings=Endings(),
             metrics=self._metrics,
         )
         return Supervisor(parts, self._config.limits, self._config.timing)
+
+    def _reaper(self, supervisor: Supervisor) -> Reaper:
+        parts = ReapParts(
+            rooms=self._livekit,
+            actors=self._actors,
+            accounts=self._budget,
+            books=self._roster,
+            records=self._registry,
+            sessions=supervisor,
+            journal=self._journal,
+            metrics=self._metrics,
+            sleep=asyncio.sleep,
+        )
+        every_s = self._config.settings.reap_every_s
+        return Reaper(parts, self._config.reaping, every_s=every_s)

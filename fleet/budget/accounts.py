@@ -229,6 +229,9 @@ class Accounts:
     def open_accounts(self) -> Iterator[Account]:
         return iter(self._open.values())
 
+    def open_sessions(self) -> list[SessionId]:
+        return list(self._open)
+
     def overdue(self, grace_s: float, now: float) -> list[SessionId]:
         """Open sessions that should have ended more than ``grace_s`` ago, the longest first: told
         to end, or without a renewal of their lease. Looks at open accounts only.

@@ -100,6 +100,10 @@ class BudgetActor:
         """
         return (await self._ready()).overdue(grace_s)
 
+    async def open_sessions(self) -> list[SessionId]:
+        """Every session with an open account."""
+        return (await self._ready()).open_sessions()
+
     async def pid(self) -> int:
         """Of its process, for those who test its end."""
         return os.getpid()

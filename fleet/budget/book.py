@@ -179,6 +179,10 @@ class Book:
         self._check()
         return self._accounts.overdue(grace_s, self._now())
 
+    def open_sessions(self) -> list[SessionId]:
+        self._check()
+        return self._accounts.open_sessions()
+
     def study_cost(self, study_id: str) -> StudyCost | None:
         return self._accounts.study_cost(study_id)
 

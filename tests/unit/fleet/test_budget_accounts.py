@@ -342,6 +342,15 @@ def test_a_session_that_lets_its_lease_run_out_is_overdue() -> None:
     assert book.overdue(30.0, 300.0) == [S1, S2]
 
 
+def test_which_sessions_have_open_accounts() -> None:
+    book = accounts()
+    assert book.open_sessions() == []
+    opened(book)
+    opened(book, S2)
+    book.close(S1, 1.0)
+    assert book.open_sessions() == [S2]
+
+
 def test_more_money_takes_an_end_back() -> None:
     book = accounts()
     opened(book, limit=1_000)

@@ -51,6 +51,25 @@ async def test_paying_tries_only_what_is_owed():
     assert await ends.pay()
 
 
+async def test_who_owes_is_known_also_while_it_is_paid():
+    steps, ends = Steps(), Endings()
+    steps.broken.add("two")
+    assert ends.debtors == set()
+    await ends.run(A, steps("one", "two"))
+    assert ends.debtors == {A}
+    steps.broken.clear()
+    meanwhile = []
+    step = EndStep(name="three", work=lambda: _noting(meanwhile, ends))
+    ends._owed.extendleft(type(ends._owed[0])(session_id=A, step=step) for _ in range(1))
+    assert await ends.pay()
+    assert meanwhile == [{A}]
+    assert ends.debtors == set()
+
+
+async def _noting(into, ends):
+    into.append(ends.debtors)
+
+
 async def test_a_step_that_hangs_is_a_failure(monkeypatch):
     monkeypatch.setattr(endings, "STEP_DEADLINE_S", 0.01)
     ends = Endings()

@@ -708,6 +708,20 @@ class TestAdoption:
         assert await asyncio.gather(*asking) == [None, False]
         assert (await world.over()).end_reason is EndReason.OPERATOR
 
+    async def test_it_tells_the_reaper_nothing_before(self, world):
+        asking = asyncio.create_task(world.supervisor.under_way())
+        await asyncio.sleep(0)
+        assert not asking.done()
+        await world.supervisor.open()
+        (run,) = (await asking).values()
+        assert (run.room, run.actor_id, run.stopping) == (f"interview-{A}", "a-9", False)
+
+    async def test_one_that_is_taken_over_twice_is_run_once(self, world):
+        await world.supervisor.open()
+        await world.supervisor.assignments()
+        world.supervisor.take_over(world.records.records[A])
+        assert world.supervisor.snapshot().started_total == 1
+
     async def test_a_dead_actor_s_session_is_carried_on_by_another(self, world):
         world.actors.lost_on_ping.add(ActorId("a-9"))
         await world.supervisor.open()

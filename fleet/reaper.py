@@ -1,0 +1,309 @@
+"""Compares LiveKit's rooms, Ray's actors, the roster, registry and ledger with the sessions under
+way, every few seconds, and ends or takes over what has no partner. ``fleet.reaping`` decides.
+
+It runs beside the supervisor, in its process. A look that any part does not answer is none: it is
+skipped with a warning, and so is what the look before it suspected.
+
+**Whose room is it?** Other fleets may use the same LiveKit server, with rooms named as ours are. A
+room is touched only if the session in its name is one of this registry's that is gone, or has an
+account in this ledger: session ids are 96 random bits, and every session has its account opened
+beside its room. What neither knows is another's, or goes by LiveKit's own timeout. Rooms with other
+names are never touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Unpack
+
+import structlog
+
+from agent_actor.contract import ActorId, EndReason, SessionId
+from agent_actor.journal import EventKind
+from agent_actor.messages import StopMode
+from fleet.adoption import JournalReader
+from fleet.endings import Sleep
+from fleet.errors import FleetError, SessionNotFound
+from fleet.livekit_client import ParticipantInfo, RoomInfo
+from fleet.metrics import Metrics
+from fleet.pool import PoolSnapshot
+from fleet.reaping import Finding, Kind, Look, ReapLimits, RunSeen, Suspicions, session_of
+from fleet.records import RecordFacts, SessionRecord
+
+_PAGE = 500
+
+log = structlog.get_logger(__name__)
+
+
+class Rooms(Protocol):
+    """Raises LiveKitError."""
+
+    async def list_rooms(self, names: Sequence[str] = ()) -> tuple[RoomInfo, ...]: ...
+
+    async def list_participants(self, room: str) -> tuple[ParticipantInfo, ...]: ...
+
+    async def delete_room(self, name: str) -> bool: ...
+
+
+class Actors(Protocol):
+    async def existing(self) -> list[ActorId]:
+        """Every session actor that Ray has. Raises ControlPlaneUnavailable."""
+
+    def kill(self, actor_id: ActorId) -> None: ...
+
+
+class Accounts(Protocol):
+    """Raises BudgetUnavailable."""
+
+    async def open_sessions(self) -> list[SessionId]: ...
+
+    async def has_account(self, session_id: SessionId) -> bool: ...
+
+    async def close(self, session_id: SessionId) -> int | None: ...
+
+
+class Books(Protocol):
+    """The roster. Raises ControlPlaneUnavailable, also until a restarted one knows its actors."""
+
+    async def snapshot(self) -> PoolSnapshot: ...
+
+    async def release(self, session_id: SessionId) -> None: ...
+
+
+class Records(Protocol):
+    """Raises RegistryUnavailable."""
+
+    def active(self) -> AsyncIterator[SessionRecord]: ...
+
+    async def get(self, session_id: str) -> SessionRecord: ...
+
+    async def add_facts(self, session_id: str, **facts: Unpack[RecordFacts]) -> SessionRecord: ...
+
+
+class Sessions(Protocol):
+    """The supervisor."""
+
+    async def under_way(self) -> Mapping[SessionId, RunSeen]:
+        """Answers once the sessions of an earlier supervisor are known."""
+
+    def owed(self) -> frozenset[SessionId]: ...
+
+    async def stop(self, session_id: SessionId, reason: EndReason, mode: StopMode) -> None:
+        """Raises SessionNotFound."""
+
+    def take_over(self, record: SessionRecord) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReapParts:
+    rooms: Rooms
+    actors: Actors
+    accounts: Accounts
+    books: Books
+    records: Records
+    sessions: Sessions
+    journal: JournalReader
+    metrics: Metrics
+    sleep: Sleep
+    now: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
+    dice: Callable[[float, float], float] = random.uniform
+
+
+class Reaper:
+    """``keep_reaping`` is a task of the supervisor's process."""
+
+    def __init__(self, parts: ReapParts, limits: ReapLimits, *, every_s: float) -> None:
+        self._parts = parts
+        self._limits = limits
+        self._every_s = every_s
+        self._suspicions = Suspicions(limits)
+        self._foreign: set[str] = set()
+        """Rooms named as ours are that are not ours. They never will be: a session's record is
+        older than its room."""
+        self._blind = False
+
+    async def keep_reaping(self) -> None:
+        """For ever: whatever a round fails with, the next one is made."""
+        while True:
+            await self._parts.sleep(self._every_s * self._parts.dice(0.8, 1.2))
+            try:
+                await self.reap()
+            except FleetError as error:
+                self._suspicions.forget()
+                # Once and not each time: an outage may last.
+                if not self._blind:
+                    log.warning("reaping_skipped", error=str(error))
+                self._blind = True
+            except Exception:
+                self._suspicions.forget()
+                log.exception("reaping_failed")
+            else:
+                self._blind = False
+
+    async def reap(self) -> None:
+        """One round. Raises FleetError when a part did not answer; nothing was done then."""
+        look = await self._look()
+        self._foreign &= look.rooms.keys()
+        for finding in self._suspicions.take(look):
+            try:
+                await self._settle(finding)
+            except FleetError as error:
+                log.warning(
+                    "not_reaped", kind=finding.kind, subject=finding.subject, error=str(error)
+                )
+
+    # Inside
+
+    async def _look(self) -> Look:
+        """In the order that ``fleet.reaping`` counts on."""
+        parts = self._parts
+        before, owed = await parts.sessions.under_way(), parts.sessions.owed()
+        rooms = {room.name: room.participants for room in await parts.rooms.list_rooms()}
+        actors = frozenset(await parts.actors.existing())
+        accounts = frozenset(await parts.accounts.open_sessions())
+        books = (await parts.books.snapshot()).books.actors
+        active = [record async for record in parts.records.active()]
+        return Look(
+            rooms=rooms,
+            actors=actors,
+            accounts=accounts,
+            books=books,
+            records={SessionId(r.session_id): r for r in active if not r.is_gone},
+            runs={**before, **await parts.sessions.under_way()},
+            owed=owed | parts.sessions.owed(),
+            at=parts.now(),
+            clock=parts.clock(),
+        )
+
+    async def _settle(self, finding: Finding) -> None:
+        if finding.subject in self._foreign:
+            return
+        if not await self._act(finding):
+            self._suspicions.clear(finding)
+            return
+        self._suspicions.acted(finding)
+        if not finding.again:
+            self._parts.metrics.counter("fleet_reaped_total", kind=finding.kind.value).inc()
+            log.warning(
+                "reaped",
+                kind=finding.kind.value,
+                subject=finding.subject,
+                lasted_s=round(finding.lasted_s, 1),
+            )
+
+    async def _act(self, finding: Finding) -> bool:
+        """Look closer, then do what is to be done. False: at this look it is not so."""
+        subject = finding.subject
+        match finding.kind:
+            case Kind.ORPHAN_ROOM:
+                return await self._delete_room(subject)
+            case Kind.ORPHAN_ACTOR:
+                self._parts.actors.kill(ActorId(subject))
+                return True
+            case Kind.ORPHAN_PERMIT:
+                return await self._release(SessionId(subject))
+            case Kind.ORPHAN_ACCOUNT:
+                return await self._close_account(SessionId(subject))
+            case Kind.LOST_SESSION:
+                return await self._take_over(SessionId(subject))
+            case Kind.MISSING_ROOM | Kind.NO_SHOW | Kind.ABANDONED | Kind.OVERTIME:
+                return await self._stop(finding.kind, SessionId(subject))
+
+    async def _delete_room(self, room: str) -> bool:
+        session_id = session_of(room)
+        if session_id is None or not await self._is_over(session_id):
+            return False
+        if not await self._was_ours(session_id):
+            self._foreign.add(room)
+            return False
+        await self._parts.rooms.delete_room(room)
+        return True
+
+    async def _release(self, session_id: SessionId) -> bool:
+        if not await self._is_over(session_id):
+            return False
+        await self._parts.books.release(session_id)
+        return True
+
+    async def _close_account(self, session_id: SessionId) -> bool:
+        if not await self._is_over(session_id):
+            return False
+        spent = await self._parts.accounts.close(session_id)
+        if spent is not None:
+            with contextlib.suppress(SessionNotFound):
+                await self._parts.records.add_facts(session_id, spent_micro_usd=spent)
+        return True
+
+    async def _take_over(self, session_id: SessionId) -> bool:
+        record = await self._record(session_id)
+        if record is None or record.is_gone:
+            return False
+        self._parts.sessions.take_over(record)
+        return True
+
+    async def _stop(self, kind: Kind, session_id: SessionId) -> bool:
+        record = await self._record(session_id)
+        if record is None or record.is_gone or not await self._still(kind, record):
+            return False
+        try:
+            await self._parts.sessions.stop(session_id, _REASONS[kind], StopMode.NOW)
+        except SessionNotFound:
+            return False
+        return True
+
+    async def _still(self, kind: Kind, record: SessionRecord) -> bool:
+        rooms = self._parts.rooms
+        if kind is Kind.MISSING_ROOM:
+            return not await rooms.list_rooms([record.room])
+        if kind is Kind.OVERTIME:
+            return True
+        people = await rooms.list_participants(record.room)
+        if any(not (person.is_agent or person.is_hidden) for person in people):
+            return False
+        return kind is Kind.NO_SHOW or await self._long_gone(record)
+
+    async def _long_gone(self, record: SessionRecord) -> bool:
+        """A participant may have been back between two looks. Its actor, if it is well, has
+        written that down, and counts from there."""
+        latest_s = (record.reconnect_grace_s or 0.0) + self._limits.abandoned_s
+        after: str | None = None
+        changed_at = 0.0
+        while page := await self._parts.journal.read(
+            record.session_id, after_id=after, limit=_PAGE
+        ):
+            after = page[-1].id
+            told = [e.event.at for e in page if e.event.kind is EventKind.PARTICIPANT]
+            changed_at = max([changed_at, *told])
+        return self._parts.now() - changed_at >= latest_s
+
+    async def _is_over(self, session_id: SessionId) -> bool:
+        """Whether nobody is at work on it and no record says that anybody should be."""
+        if session_id in await self._parts.sessions.under_way():
+            return False
+        record = await self._record(session_id)
+        return record is None or record.is_gone
+
+    async def _was_ours(self, session_id: SessionId) -> bool:
+        if await self._record(session_id) is not None:
+            return True
+        # Withdrawn, or expired: the ledger never forgets.
+        return await self._parts.accounts.has_account(session_id)
+
+    async def _record(self, session_id: SessionId) -> SessionRecord | None:
+        try:
+            return await self._parts.records.get(session_id)
+        except SessionNotFound:
+            return None
+
+
+_REASONS = {
+    Kind.MISSING_ROOM: EndReason.ROOM_FAILED,
+    Kind.NO_SHOW: EndReason.NO_SHOW,
+    Kind.ABANDONED: EndReason.PARTICIPANT_LEFT,
+    Kind.OVERTIME: EndReason.SESSION_TIMEOUT,
+}
