@@ -154,6 +154,8 @@ class SessionActor:
             url=assignment.livekit_url,
             token=assignment.token,
             connect_timeout_s=self._settings.room_connect_timeout_s,
+            metadata=assignment.metadata,
+            first_comer_as=assignment.first_comer_as,
         )
 
     def _on_joined(self, report: JoinReport) -> None:

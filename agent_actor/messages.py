@@ -39,7 +39,11 @@ class Assignment:
     """Epoch seconds, by the control plane's clock."""
     traceparent: str | None = None
     metadata: str | None = field(default=None, repr=False)
-    """The contract, where there is no room to read it from (a rehearsal)."""
+    """The contract, where it is not to be read from the room: there is none (a rehearsal), or it
+    is not ours."""
+    first_comer_as: str | None = None
+    """Whoever comes first is interviewed, and told by this identity. None: whom the contract
+    names."""
     observers: tuple[str, ...] = ()
     """Hidden in the room, by identity: who is told what the session costs."""
 

@@ -13,11 +13,13 @@ from enum import StrEnum
 from typing import Protocol
 
 from livekit import rtc
-from livekit.agents import Agent, AgentSession
+from livekit.agents import NOT_GIVEN, Agent, AgentSession
+from livekit.agents.job import DEFAULT_PARTICIPANT_KINDS
 from livekit.agents.voice import room_io
 
 from agent_actor.contract import EndReason
 from agent_actor.errors import RoomTokenRejected, RoomUnreachable
+from agent_actor.first_comer import FirstComer
 from agent_actor.logs import scrub
 from agent_actor.room_output import RoomOutput
 from agent_actor.speaker import RoomSpeaker
@@ -79,9 +81,14 @@ class LiveKitTransport:
         url: str,
         token: str,
         connect_timeout_s: float,
+        metadata: str | None = None,
+        first_comer_as: str | None = None,
         _framework_output: bool = False,
     ) -> None:
-        """``_framework_output``: the framework's room output in place of ours, for
+        """``metadata``: the contract, where it is not to be read from the room. ``first_comer_as``:
+        whoever comes first is the participant, and goes by this identity.
+
+        ``_framework_output``: the framework's room output in place of ours, for
         fleet.bench.live, which compares them (docs/decisions/0010-room-output.md).
         """
         self.events: asyncio.Queue[RoomEvent] = asyncio.Queue()
@@ -97,6 +104,8 @@ class LiveKitTransport:
         self._room.on("active_speakers_changed", self._on_speakers)
         self._room.on("disconnected", self._on_disconnected)
         self._heard: set[str] = set()
+        self._metadata = metadata
+        self._participant = FirstComer(first_comer_as)
 
     async def connect(self) -> None:
         options = rtc.RoomOptions(connect_timeout=self._timeout_s)
@@ -107,13 +116,15 @@ class LiveKitTransport:
             raise RoomUnreachable(f"LiveKit did not answer in {self._timeout_s:g} s") from None
         except rtc.ConnectError as error:
             raise _typed(error) from None
+        for participant in self._room.remote_participants.values():
+            self._came(participant)
 
     @property
     def metadata(self) -> str:
-        return self._room.metadata or ""
+        return self._metadata or self._room.metadata or ""
 
     def is_present(self, identity: str) -> bool:
-        return identity in self._room.remote_participants
+        return self._participant.in_room(identity) in self._room.remote_participants
 
     async def start(self, session: AgentSession[None], agent: Agent, identity: str) -> None:
         if not self._framework_output:
@@ -121,10 +132,13 @@ class LiveKitTransport:
             self._output = RoomOutput(speaker, sample_rate=AGENT_SAMPLE_RATE)
             self._output.start()
             session.output.audio = self._output
+        options = _room_options(
+            self._participant.in_room(identity), framework_output=self._framework_output
+        )
         await session.start(
             agent,
             room=self._room,
-            room_options=_room_options(identity, framework_output=self._framework_output),
+            room_options=options,
             # The framework's remote control over data streams would let anyone in the room
             # drive the session.
             session_host=False,
@@ -147,18 +161,24 @@ class LiveKitTransport:
         self.events.put_nowait(RoomEvent(change=RoomChange.METADATA))
 
     def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
-        event = RoomEvent(change=RoomChange.PARTICIPANT_JOINED, identity=participant.identity)
+        self._came(participant)
+        identity = self._participant.told(participant.identity)
+        event = RoomEvent(change=RoomChange.PARTICIPANT_JOINED, identity=identity)
         self.events.put_nowait(event)
+
+    def _came(self, participant: rtc.RemoteParticipant) -> None:
+        # The framework goes by the same kinds when it links to the first that comes.
+        if participant.kind in DEFAULT_PARTICIPANT_KINDS:
+            self._participant.came(participant.identity)
 
     def _on_left(self, participant: rtc.RemoteParticipant) -> None:
         reason = _reason_name(participant.disconnect_reason)
-        event = RoomEvent(
-            change=RoomChange.PARTICIPANT_LEFT, identity=participant.identity, reason=reason
-        )
+        identity = self._participant.told(participant.identity)
+        event = RoomEvent(change=RoomChange.PARTICIPANT_LEFT, identity=identity, reason=reason)
         self.events.put_nowait(event)
 
     def _on_speakers(self, speakers: list[rtc.Participant]) -> None:
-        heard = {speaker.identity for speaker in speakers}
+        heard = {self._participant.told(speaker.identity) for speaker in speakers}
         for identity in heard ^ self._heard:
             self.events.put_nowait(
                 RoomEvent(change=RoomChange.SPEAKING, identity=identity, active=identity in heard)
@@ -180,15 +200,16 @@ def ending_of(disconnected: RoomEvent) -> tuple[EndReason, RoomUnreachable | Non
     return EndReason.ROOM_FAILED, error
 
 
-def _room_options(identity: str, *, framework_output: bool) -> room_io.RoomOptions:
+def _room_options(identity: str | None, *, framework_output: bool) -> room_io.RoomOptions:
     output = room_io.AudioOutputOptions(sample_rate=AGENT_SAMPLE_RATE, track_name=TRACK_NAME)
     return room_io.RoomOptions(
         # Typed text would reach the model past the protocol; participants only speak.
         text_input=False,
         audio_input=room_io.AudioInputOptions(pre_connect_audio=False),
         audio_output=output if framework_output else False,
-        # Pinned, or the framework may link to an agent that has just died.
-        participant_identity=identity,
+        # Pinned, or the framework may link to an agent that has just died. Where nobody is known
+        # yet it links to the first that comes, and pins that one.
+        participant_identity=NOT_GIVEN if identity is None else identity,
         # Leaving is ours to judge: there is a grace for coming back.
         close_on_disconnect=False,
     )

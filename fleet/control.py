@@ -6,7 +6,7 @@ order of stopping:
 1. new sessions are refused (the roster drains);
 2. with ``drain_s``, sessions under way may end by themselves for so long;
 3. the supervisor asks the rest to end: goodbye, then now, then their actors are killed; records
-   are ended, accounts closed, rooms deleted, permits freed;
+   are ended, accounts closed, rooms deleted, permits freed; the bridges tell LiveKit and go;
 4. the roster ends the warm actors;
 5. supervisor, roster and budget actor are killed, the budget actor last: it has written
    everything before it answered; and the relays to it;
@@ -27,6 +27,8 @@ from typing import Any
 import structlog
 
 from fleet import ray_calls
+from fleet.bridge.actor import BRIDGE_PREFIX, BridgeActor, BridgeConfig, bridge_names
+from fleet.bridge.profiles import load_profiles
 from fleet.budget.client import get_or_create_budget_actor
 from fleet.budget.relay import RELAY_PREFIX
 from fleet.clients import BUDGET, RayBudgetClient, RayRosterClient, RaySupervisorClient
@@ -58,6 +60,7 @@ UNDO_S = 30.0
 QUEUE_LIMIT = 100
 EXPECTED_WARM_S = 6.0
 """Before any actor has started: what one took that imports everything by itself, 5.9 s."""
+BRIDGE_SETTLE_S = 3.0
 _POLL_S = 0.05
 _CONTROL_CONCURRENCY = 10_000
 """Each session holds a call or two open at its supervisor, each waiting one at the roster."""
@@ -86,19 +89,26 @@ async def start_control_plane(
     actor: ActorSpec | None = None,
     goodbye_grace_s: float = GOODBYE_S,
 ) -> ControlPlane:
-    """Returns when all three answer; warm actors come after. Ray must be connected.
+    """Returns when all three answer, and the bridges to LiveKit's dispatch where there are any;
+    warm actors come after. Ray must be connected.
 
     ``goodbye_grace_s``: between asking a session for its goodbye and stopping it at once.
 
     One that runs already keeps the settings that it was started with.
-    Raises ControlPlaneUnavailable.
+    Raises ControlPlaneUnavailable, and SettingsInvalid for profiles that cannot be used.
     """
+    bridge = BridgeConfig(
+        settings=settings, profiles=load_profiles(settings), open_dispatcher=open_dispatcher
+    )
     get_or_create_budget_actor(settings)
     namespace = settings.ray_namespace
     _create(SUPERVISOR, namespace, SupervisorActor, supervisor_config(settings, goodbye_grace_s))
     await _open(SUPERVISOR, namespace)
     _create(ROSTER, namespace, RosterActor, roster_config(settings, actor))
     await _open(ROSTER, namespace)
+    for name in bridge_names(settings):
+        _create(name, namespace, BridgeActor, bridge)
+        await _open(name, namespace)
     log.info("control_plane_started", namespace=namespace)
     return control_plane(settings)
 
@@ -141,10 +151,13 @@ async def stop_control_plane(
         await _try("idle", supervisor.call, "idle", drain_s, deadline_s=drain_s + 5.0)
     deadline_s = goodbye_s + SHUTDOWN_DEADLINE_S
     await _try("supervisor", supervisor.call, "shutdown", goodbye_s, deadline_s=deadline_s)
+    for name in ray_calls.names(namespace, BRIDGE_PREFIX):
+        bridge = RemoteActor(name, namespace)
+        await _try(name, bridge.call, "shutdown", BRIDGE_SETTLE_S, deadline_s=SHUTDOWN_DEADLINE_S)
     await _try("roster", roster.call, "shutdown", deadline_s=SHUTDOWN_DEADLINE_S)
     for name in (SUPERVISOR, ROSTER, BUDGET):
         ray_calls.kill_named(name, namespace)
-    for prefix in (RELAY_PREFIX, ACTOR_PREFIX):
+    for prefix in (BRIDGE_PREFIX, RELAY_PREFIX, ACTOR_PREFIX):
         for name in ray_calls.names(namespace, prefix):
             ray_calls.kill_named(name, namespace)
     await _until_gone(namespace)
@@ -271,5 +284,5 @@ async def _until_gone(namespace: str) -> None:
 def _ours(namespace: str) -> list[str]:
     control = {ROSTER, SUPERVISOR, BUDGET}
     names = ray_calls.names(namespace)
-    many = (ACTOR_PREFIX, RELAY_PREFIX)
+    many = (ACTOR_PREFIX, RELAY_PREFIX, BRIDGE_PREFIX)
     return [name for name in names if name in control or name.startswith(many)]

@@ -13,6 +13,11 @@ from fleet.split import choose
 ROOM_PREFIX = "interview-"
 
 
+def own_room(session_id: str) -> str:
+    """The room that is made for a session, where it is not sent into somebody else's."""
+    return f"{ROOM_PREFIX}{session_id}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class DispatchRequest:
     """``split`` is given instead of a chosen provider: the one in ``config`` is replaced."""
@@ -25,11 +30,15 @@ class DispatchRequest:
     body_hash: str = ""
     respond_async: bool = False
     traceparent: str | None = None
+    room: str | None = None
+    """One that is there already and not ours; None: one is made for the session."""
+    first_comer: bool = False
+    """Whoever of the participants comes first is interviewed, whatever name the contract has."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """``metadata`` is the contract as it will stand in the room."""
+    """``metadata`` is the contract as it will stand in the room, or go with the assignment."""
 
     config: SessionConfig
     metadata: str = field(repr=False)
@@ -55,7 +64,7 @@ def make_plan(
         session_id=session_id,
         study_id=config.study_id,
         participant_identity=config.participant_identity,
-        room=f"{ROOM_PREFIX}{session_id}",
+        room=request.room or own_room(session_id),
         provider=config.provider,
         model=config.model,
         language=config.language,

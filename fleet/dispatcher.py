@@ -7,6 +7,9 @@
     room       the LiveKit room with the contract in it
     join       an agent at work on it; from here on the session is the supervisor's
 
+For a room that somebody else has made there are two entries: ``hold`` goes as far as the budget,
+``begin`` joins. Such a room is neither made, written to nor deleted.
+
 A request that was refused (full, draining) leaves no record. One that failed leaves a record
 that says why, and its Idempotency-Key may be used again if trying again can help.
 """
@@ -33,7 +36,7 @@ from agent_actor.contract import (
 )
 from agent_actor.messages import JoinReport, Verdict
 from agent_actor.messages import StopMode as StopMode
-from fleet.dispatch_plan import DispatchRequest, Plan, make_plan
+from fleet.dispatch_plan import DispatchRequest, Plan, make_plan, own_room
 from fleet.endings import Endings, EndStep, Sleep
 from fleet.errors import (
     BudgetExhausted,
@@ -44,6 +47,8 @@ from fleet.errors import (
     FleetError,
     FleetFull,
     LiveKitError,
+    NotBegun,
+    RoomTaken,
     SessionNotFound,
     StateConflict,
 )
@@ -55,6 +60,7 @@ from fleet.parts import (
     RosterClient,
     StartRequest,
     SupervisorClient,
+    agent_identity,
 )
 from fleet.records import RANK, SessionRecord
 from fleet.registry import new_session_id
@@ -128,10 +134,26 @@ class _Dispatch:
     done: list[EndStep] = field(default_factory=list)
     accepted: asyncio.Event = field(default_factory=asyncio.Event)
     handed_over: bool = False
+    tentative: bool = False
+    """Nobody has been promised anything yet: undone it leaves no record."""
 
     @property
     def session_id(self) -> SessionId:
         return SessionId(self.plan.record.session_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A session with all that it needs but an agent at work. ``begin`` it or ``give_up`` on it."""
+
+    session_id: SessionId
+    room: str
+    _dispatch: _Dispatch = field(repr=False)
+    _start: StartRequest = field(repr=False)
+
+    @property
+    def agent_identity(self) -> str:
+        return agent_identity(self.session_id, self.room)
 
 
 class Dispatcher:
@@ -163,17 +185,33 @@ class Dispatcher:
         Once the record is written the dispatch is completed or undone even if the caller is
         cancelled. Raises agent_actor's ContractError or ProviderError, and FleetError.
         """
-        if self._closed:
-            raise FleetDraining
-        if request.config.rehearsal is not None and not self._limits.rehearses:
-            problem = "this fleet does not rehearse (FLEET_TRANSPORT=memory)"
-            raise ContractInvalid([FieldProblem(field="rehearsal", problem=problem)])
-        steps = StepTimer(self._parts.clock)
-        with steps("validate"):
-            session_id, now = self._parts.new_id(), self._parts.now()
-            plan = make_plan(request, session_id, now, self._parts.resolve_model)
-            dispatch = _Dispatch(request=request, plan=plan, steps=steps)
+        dispatch = self._validated(request)
         return await asyncio.shield(self._tasks.start(self._claim(dispatch)))
+
+    async def hold(self, request: DispatchRequest, *, within_s: float) -> Held:
+        """Everything for a session in the room that ``request`` names, short of an agent in it.
+
+        The idempotency key stands for the room: there is one session at a time for it. Raises
+        RoomTaken, FleetFull and whatever ``dispatch`` raises; nothing is left then.
+        """
+        dispatch = self._validated(request)
+        dispatch.tentative = True
+        return await asyncio.shield(self._tasks.start(self._hold(dispatch, within_s)))
+
+    async def begin(self, held: Held) -> SessionRecord:
+        """Answers when the agent is in the room. Raises like ``dispatch``."""
+        dispatch = held._dispatch
+        dispatch.tentative = False
+        work = self._whole(dispatch, self._join(dispatch, held._start), self._limits.deadline_s)
+
+        async def begun() -> SessionRecord:
+            return await self._joined(dispatch, await work)
+
+        return await asyncio.shield(self._tasks.start(begun()))
+
+    async def give_up(self, held: Held) -> None:
+        """It is not to begin after all: all of it is given back."""
+        await asyncio.shield(self._tasks.start(self._undo(held._dispatch, NotBegun(held.room))))
 
     async def stop(
         self,
@@ -196,6 +234,42 @@ class Dispatcher:
 
     # Steps
 
+    def _validated(self, request: DispatchRequest) -> _Dispatch:
+        if self._closed:
+            raise FleetDraining
+        if request.config.rehearsal is not None and not self._limits.rehearses:
+            problem = "this fleet does not rehearse (FLEET_TRANSPORT=memory)"
+            raise ContractInvalid([FieldProblem(field="rehearsal", problem=problem)])
+        steps = StepTimer(self._parts.clock)
+        with steps("validate"):
+            session_id, now = self._parts.new_id(), self._parts.now()
+            plan = make_plan(request, session_id, now, self._parts.resolve_model)
+        return _Dispatch(request=request, plan=plan, steps=steps)
+
+    async def _hold(self, dispatch: _Dispatch, within_s: float) -> Held:
+        with dispatch.steps("claim"):
+            await self._claim_room(dispatch)
+        # What is left for the budget after the longest wait for an actor.
+        wait_s = within_s * 0.8
+        start = await self._whole(dispatch, self._secure(dispatch, wait_s), within_s)
+        return Held(
+            session_id=dispatch.session_id,
+            room=dispatch.plan.record.room,
+            _dispatch=dispatch,
+            _start=start,
+        )
+
+    async def _claim_room(self, dispatch: _Dispatch) -> None:
+        record, key = dispatch.plan.record, dispatch.request.idempotency_key
+        created = await self._parts.records.create(record)
+        if created.existing and created.record.is_gone and key is not None:
+            # An earlier session of this room is over: its claim is free.
+            await self._parts.records.release_claim(created.record.session_id, key)
+            created = await self._parts.records.create(record)
+        if created.existing:
+            begun = created.record.state is not SessionState.QUEUED
+            raise RoomTaken(created.record.session_id, begun=begun)
+
     async def _claim(self, dispatch: _Dispatch) -> Dispatched:
         with dispatch.steps("claim"):
             created = await self._parts.records.create(
@@ -212,14 +286,19 @@ class Dispatcher:
         return self._dispatched(dispatch.plan.record, dispatch.request)
 
     async def _start(self, dispatch: _Dispatch) -> SessionRecord:
+        report = await self._whole(dispatch, self._take_steps(dispatch), self._limits.deadline_s)
+        return await self._joined(dispatch, report)
+
+    async def _whole(
+        self, dispatch: _Dispatch, steps: Coroutine[Any, Any, T], within_s: float
+    ) -> T:
+        """What ``steps`` return; everything is undone if they fail or take too long."""
         try:
-            async with asyncio.timeout(self._limits.deadline_s):
-                report = await self._take_steps(dispatch)
+            async with asyncio.timeout(within_s):
+                return await steps
         except TimeoutError:
             error = DispatchTimeout(
-                session_id=dispatch.session_id,
-                step=dispatch.steps.current,
-                waited_s=self._limits.deadline_s,
+                session_id=dispatch.session_id, step=dispatch.steps.current, waited_s=within_s
             )
             await self._undo(dispatch, error)
             raise error from None
@@ -229,27 +308,34 @@ class Dispatcher:
         except Exception as error:
             await self._undo(dispatch, error)
             raise
-        return await self._joined(dispatch, report)
 
     async def _take_steps(self, dispatch: _Dispatch) -> JoinReport:
+        request = await self._secure(dispatch, self._limits.wait_for_actor_s)
+        return await self._join(dispatch, request)
+
+    async def _secure(self, dispatch: _Dispatch, wait_for_actor_s: float) -> StartRequest:
+        """An actor, an account and a room."""
         parts, session_id = self._parts, dispatch.session_id
         with dispatch.steps("reserve"):
             dispatch.done.append(
                 EndStep(name="permit", work=lambda: parts.roster.release(session_id))
             )
-            await parts.roster.reserve(session_id, self._limits.wait_for_actor_s)
+            await parts.roster.reserve(session_id, wait_for_actor_s)
+        dispatch.done.append(EndStep(name="budget", work=lambda: parts.budget.close(session_id)))
+        if dispatch.request.room is not None:
+            return await self._opened(dispatch)
         room = dispatch.plan.record.room
-        dispatch.done += [
-            EndStep(name="budget", work=lambda: parts.budget.close(session_id)),
-            EndStep(name="room", work=lambda: parts.rooms.delete_room(room)),
-        ]
+        dispatch.done.append(EndStep(name="room", work=lambda: parts.rooms.delete_room(room)))
         # Neither needs the other. Not beside the reservation: whoever is turned away for want of
         # an actor would have had a room made and deleted, just when there is most to do.
         request, _ = await _both(self._opened(dispatch), self._furnish(dispatch))
+        return request
+
+    async def _join(self, dispatch: _Dispatch, request: StartRequest) -> JoinReport:
         with dispatch.steps("join"):
             dispatch.handed_over = True
             dispatch.accepted.set()
-            return await parts.supervisor.start(request, self._limits.deadline_s)
+            return await self._parts.supervisor.start(request, self._limits.deadline_s)
 
     async def _furnish(self, dispatch: _Dispatch) -> None:
         with dispatch.steps("room"):
@@ -260,8 +346,11 @@ class Dispatcher:
             )
 
     async def _opened(self, dispatch: _Dispatch) -> StartRequest:
-        session_id, study_id = dispatch.session_id, StudyId(dispatch.plan.record.study_id)
-        limit, provider = dispatch.plan.record.limit_micro_usd, dispatch.plan.record.provider
+        session_id, record = dispatch.session_id, dispatch.plan.record
+        study_id, limit = StudyId(record.study_id), record.limit_micro_usd
+        provider = record.provider
+        by_hand = self._limits.rehearses or dispatch.request.room is not None
+        someone = record.participant_identity if dispatch.request.first_comer else None
         with dispatch.steps("budget"):
             allowance = await self._parts.budget.open(session_id, study_id, provider, limit)
             if allowance.verdict is Verdict.END:
@@ -270,13 +359,14 @@ class Dispatcher:
             session_id=session_id,
             study_id=study_id,
             provider=provider,
-            room=dispatch.plan.record.room,
+            room=record.room,
             allowance=allowance,
             limit_micro_usd=limit,
             session_timeout_s=dispatch.plan.config.session_timeout_seconds,
             wait_for_actor_s=self._limits.wait_for_actor_s,
             traceparent=dispatch.request.traceparent,
-            metadata=dispatch.plan.metadata if self._limits.rehearses else None,
+            metadata=dispatch.plan.metadata if by_hand else None,
+            first_comer_as=someone,
         )
 
     def _empty_timeout_s(self, plan: Plan) -> int:
@@ -332,7 +422,7 @@ class Dispatcher:
 
     async def _end_record(self, dispatch: _Dispatch, error: Exception, code: str) -> None:
         """A refusal leaves no trace, unless the caller was told the session's id already."""
-        refused = isinstance(error, (FleetFull, FleetDraining))
+        refused = dispatch.tentative or isinstance(error, (FleetFull, FleetDraining))
         try:
             if refused and not dispatch.request.respond_async:
                 return await self._parts.records.withdraw(dispatch.session_id)
@@ -348,8 +438,10 @@ class Dispatcher:
 
     def _giving_back(self, session_id: SessionId, room: str) -> list[EndStep]:
         parts = self._parts
+        ours = room == own_room(session_id)
+        leave = [EndStep(name="room", work=lambda: parts.rooms.delete_room(room))] if ours else []
         return [
-            EndStep(name="room", work=lambda: parts.rooms.delete_room(room)),
+            *leave,
             EndStep(name="budget", work=lambda: parts.budget.close(session_id)),
             EndStep(name="permit", work=lambda: parts.roster.release(session_id)),
         ]

@@ -10,6 +10,9 @@
     ├── CursorInvalid              a page cursor that this API did not give out
     ├── StateConflict              a step back in a session's life, or a word after its end
     ├── TooManyObservers           a session is observed by as many as it may be
+    ├── RoomTaken                  a room that LiveKit names has a session already
+    ├── NotBegun                   a session was held for LiveKit, which then did not assign it
+    ├── JobConfigInvalid           a LiveKit job from which no contract can be had
     ├── FleetFull                  no slot now (retryable after ``retry_after_s``)
     ├── FleetDraining              no new sessions here any more (retryable elsewhere)
     ├── DispatchFailed             a session could not be started; names the step
@@ -141,6 +144,39 @@ class TooManyObservers(FleetError):
     def __init__(self, session_id: str, most: int) -> None:
         super().__init__(f"session {session_id} has {most} observers, and may not have more")
         self.session_id = session_id
+
+
+class RoomTaken(FleetError):
+    """``begun``: its session is at work, not only held for a job that may still go elsewhere."""
+
+    code = "room_taken"
+    http_status = 409
+
+    def __init__(self, session_id: str, *, begun: bool) -> None:
+        super().__init__(f"session {session_id} is in this room")
+        self.session_id = session_id
+        self.begun = begun
+        self.retryable = not begun
+
+
+class NotBegun(FleetError):
+    code = "not_begun"
+
+    def __init__(self, room: str) -> None:
+        super().__init__(f"LiveKit assigned nothing for room {room}")
+        self.room = room
+
+
+class JobConfigInvalid(FleetError):
+    """``source`` says where the contract was looked for: job metadata, room metadata, profile."""
+
+    code = "job_config_invalid"
+    http_status = 422
+
+    def __init__(self, source: str, problem: str) -> None:
+        super().__init__(f"{source}: {problem}")
+        self.source = source
+        self.problem = problem
 
 
 class FleetFull(FleetError):

@@ -205,6 +205,21 @@ class LiveKitClient:
         )
         return self._token(identity, ttl_s).with_kind("agent").with_grants(grants).to_jwt()
 
+    def worker_token(self, *, ttl_s: int) -> str:
+        """Registers an agent worker, see ``fleet.bridge``."""
+        token = api.AccessToken(self._key, self._secret.get_secret_value())
+        grants = api.VideoGrants(agent=True)
+        return token.with_ttl(timedelta(seconds=ttl_s)).with_grants(grants).to_jwt()
+
+    async def has_dispatch(self, room: str, dispatch_id: str) -> bool:
+        """Whether that dispatch of an agent still stands in the room."""
+        try:
+            async with self._calling("get_dispatch"):
+                found = await self._server.agent_dispatch.get_dispatch(dispatch_id, room)
+        except RoomNotFound:
+            return False
+        return found is not None
+
     def observer_token(self, *, room: str, identity: str, ttl_s: int) -> str:
         """Hears everything, sends nothing, and is not seen by the others in the room."""
         grants = api.VideoGrants(
@@ -235,6 +250,10 @@ class LiveKitClient:
 
     @property
     def _rooms(self) -> api.room_service.RoomService:
+        return self._server.room
+
+    @property
+    def _server(self) -> api.LiveKitAPI:
         if self._api is None:
             # Here and not in the constructor: it opens a client session, which needs a loop.
             self._api = api.LiveKitAPI(
@@ -243,7 +262,7 @@ class LiveKitClient:
                 self._secret.get_secret_value(),
                 failover=False,
             )
-        return self._api.room
+        return self._api
 
     @asynccontextmanager
     async def _calling(self, call: str) -> AsyncIterator[None]:

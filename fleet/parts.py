@@ -12,11 +12,20 @@ from typing import Any, Protocol, Unpack
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, StudyId
 from agent_actor.messages import Allowance, JoinReport, StopMode, UsageReport
+from fleet.dispatch_plan import own_room
 from fleet.pool import Reservation
 from fleet.records import Created, RecordChanges, RecordFacts, SessionRecord
 
 AGENT_IDENTITY = "interviewer"
 """The same for every attempt: the server puts the old agent out when its successor joins."""
+
+
+def agent_identity(session_id: str, room: str) -> str:
+    """In a room that is not ours the name carries the session, as another one of ours, or anybody
+    called so, may be there."""
+    if room == own_room(session_id):
+        return AGENT_IDENTITY
+    return f"{AGENT_IDENTITY}-{session_id}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +44,20 @@ class StartRequest:
     """How long a further attempt may wait for an actor."""
     traceparent: str | None = None
     metadata: str | None = None
-    """The contract, for a session that has no room to read it from (a rehearsal)."""
+    """The contract, for a session that has no room to read it from (a rehearsal), or a room that is
+    not ours to write into."""
+    first_comer_as: str | None = None
+    """Whoever comes first is interviewed, and told by this identity. None: whom the contract
+    names."""
+
+    @property
+    def owns_room(self) -> bool:
+        """Whether the room was made for this session, and goes with it."""
+        return self.room == own_room(self.session_id)
+
+    @property
+    def agent_identity(self) -> str:
+        return agent_identity(self.session_id, self.room)
 
 
 class RosterClient(Protocol):
@@ -118,6 +140,8 @@ class Rooms(Protocol):
     ) -> Any: ...
 
     async def delete_room(self, name: str) -> bool: ...
+
+    async def remove_participant(self, room: str, identity: str) -> bool: ...
 
     def agent_token(self, *, room: str, identity: str, ttl_s: int) -> str: ...
 

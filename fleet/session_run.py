@@ -4,7 +4,8 @@ The order of an end is fixed: the actor's result → the record is gone → the 
 the room is deleted → the actor is killed → the permit is free. Each step is tried though one
 before it failed (see ``fleet.endings``).
 
-The room is deleted too when the actor had to be killed: whatever is left of it is cut off.
+The room is deleted too when the actor had to be killed: whatever is left of it is cut off. A room
+that is not ours stays; our agent is put out of it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from fleet.errors import DispatchFailed, FleetError, SessionNotFound, StateConfl
 from fleet.metrics import Metrics
 from fleet.observers import ObserverList
 from fleet.outcomes import learned
-from fleet.parts import AGENT_IDENTITY, BudgetClient, Records, Rooms, RosterClient, StartRequest
+from fleet.parts import BudgetClient, Records, Rooms, RosterClient, StartRequest
 from fleet.preopened import count_result
 from fleet.records import LIFE, RANK, RecordChanges, SessionRecord
 from fleet.session_actors import SessionActors
@@ -367,7 +368,9 @@ class SessionRun:
             # What the attempt before spent counts, and its lease may have run out.
             allowance = await self._allowance()
         token = self._parts.rooms.agent_token(
-            room=request.room, identity=AGENT_IDENTITY, ttl_s=self._limits.agent_token_ttl_s
+            room=request.room,
+            identity=request.agent_identity,
+            ttl_s=self._limits.agent_token_ttl_s,
         )
         return Assignment(
             session_id=request.session_id,
@@ -375,11 +378,12 @@ class SessionRun:
             livekit_url=self._limits.livekit_url,
             room=request.room,
             token=token,
-            agent_identity=AGENT_IDENTITY,
+            agent_identity=request.agent_identity,
             allowance=allowance,
             assigned_at=self._parts.now(),
             traceparent=request.traceparent,
             metadata=request.metadata,
+            first_comer_as=request.first_comer_as,
             observers=await self._observers.for_assignment(),
         )
 
@@ -426,7 +430,7 @@ class SessionRun:
         steps = (
             EndStep(name="record", work=lambda: self._end_record(end, ended_at)),
             EndStep(name="budget", work=self._close_account),
-            EndStep(name="room", work=lambda: parts.rooms.delete_room(self.request.room)),
+            EndStep(name="room", work=self._leave_room),
             EndStep(name="actor", work=self._end_actor),
             EndStep(name="permit", work=lambda: parts.roster.release(session_id)),
         )
@@ -454,6 +458,14 @@ class SessionRun:
         spent = await self._parts.budget.close(self.request.session_id, reports)
         if spent is not None:
             await self._parts.records.add_facts(self.request.session_id, spent_micro_usd=spent)
+
+    async def _leave_room(self) -> None:
+        """Whatever is left in the room is cut off; from somebody else's, only our agent is."""
+        request, rooms = self.request, self._parts.rooms
+        if request.owns_room:
+            await rooms.delete_room(request.room)
+        else:
+            await rooms.remove_participant(request.room, request.agent_identity)
 
     async def _end_actor(self) -> None:
         if self._actor_id is not None:

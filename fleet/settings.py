@@ -92,6 +92,18 @@ class FleetSettings(BaseSettings):
     """None starts a local one."""
     ray_namespace: str = Field(default=RAY_NAMESPACE, min_length=1)
 
+    agent_name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """Under which the fleet takes LiveKit's own agent dispatches; None: it takes none."""
+    agent_bridges: int = Field(default=1, ge=1, le=16)
+    """Registrations under that name, each by an actor of its own."""
+    agent_answer_s: float = Field(default=1.0, ge=0.1, le=2.5, allow_inf_nan=False)
+    """How long a job that is offered may wait for an actor. LiveKit gives all workers that it asks
+    one after another about 2.8 s together."""
+    profiles: Path | None = None
+    """Contracts by name, for jobs without one: a JSON object, or a folder of NAME.json."""
+    default_profile: str | None = None
+    """For jobs that name none either."""
+
     transport: TransportKind = TransportKind.LIVEKIT
     """``memory`` rehearses: audio stays in the session actors, with scripted participants. Read
     by the session actors' nodes too, from their own environment."""
@@ -172,6 +184,10 @@ class FleetSettings(BaseSettings):
             )
         if self.budget_webhook_url is not None:
             self._check_webhook_secret()
+        if self.profiles is not None and not self.profiles.exists():
+            raise _CrossFieldError("FLEET_PROFILES", "no such file or folder")
+        if self.default_profile is not None and self.profiles is None:
+            raise _CrossFieldError("FLEET_DEFAULT_PROFILE", "needs FLEET_PROFILES")
         if self.rates_path is not None and not self.rates_path.is_file():
             raise _CrossFieldError("FLEET_RATES_PATH", "no such file")
         return self

@@ -201,6 +201,10 @@ class FakeRooms:
             raise LiveKitUnavailable("delete_room", "down")
         return self.rooms.pop(name, None) is not None
 
+    async def remove_participant(self, room: str, identity: str) -> bool:
+        self.asked.append(f"remove_participant:{identity}")
+        return False
+
     def agent_token(self, *, room: str, identity: str, ttl_s: int) -> str:
         return f"agent:{identity}@{room}"
 

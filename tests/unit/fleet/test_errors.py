@@ -23,6 +23,9 @@ EXAMPLES: list[FleetError] = [
     errors.CursorInvalid(),
     errors.StateConflict(session_id="s-1", state="gone", attempt=2, wanted="live"),
     errors.TooManyObservers("s-1", 16),
+    errors.RoomTaken("s-1", begun=True),
+    errors.NotBegun("a-room"),
+    errors.JobConfigInvalid("job metadata", "not JSON"),
     errors.FleetFull(retry_after_s=5.0),
     errors.FleetDraining(),
     errors.DispatchFailed(
