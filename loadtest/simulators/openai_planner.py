@@ -58,6 +58,9 @@ class Planner:
         shown = shown_fields(config, params, self._conversation.conversation_id)
         limit = shown["max_output_tokens"]
         heard = self._conversation.items if items is None else items
+        if any(item.spoken_by_assistant for item in self._conversation.items):
+            # It may be the history of an earlier connection.
+            self._interviewer.carry_on()
         return Plan(
             reply=self._interviewer.reply(script_prompt(config, params, heard)),
             weight=weigh(segments),
