@@ -45,6 +45,7 @@ _CAUSE_STATUS = {
     "model_unpriced": 422,
     "model_retired": 422,
     "actor_busy": 503,
+    "checkpoint_unavailable": 503,
     "rehearsal_refused": 503,
 }
 """What the caller can do about an agent's error: change the request (4xx) or wait (5xx)."""
