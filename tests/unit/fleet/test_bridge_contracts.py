@@ -74,6 +74,7 @@ def test_profiles_are_read_from_a_folder_and_checked(tmp_path):
     (tmp_path / "bad.json").write_text('{"provider": "nobody"}')
     with pytest.raises(SettingsInvalid, match="profile bad"):
         load_profiles(settings)
+    (tmp_path / "bad.json").unlink()
+    other = load_settings(profiles=tmp_path, default_profile="x", **keys)
     with pytest.raises(SettingsInvalid, match="no such profile"):
-        (tmp_path / "bad.json").unlink()
-        load_profiles(load_settings(profiles=tmp_path, default_profile="x", **keys))
+        load_profiles(other)

@@ -24,8 +24,14 @@ from fleet.bridge.protocol import (
 
 OFFER = Offered(job=JobOffer(job_id="J", dispatch_id="D", room="r", room_sid="S"))
 MESSAGES = st.sampled_from(
-    [Registered(worker_id="W"), OFFER, Assigned(job_id="J"), Terminated(job_id="J"), Pong()]
-    + [Unreadable(why="?")]
+    [
+        Registered(worker_id="W"),
+        OFFER,
+        Assigned(job_id="J"),
+        Terminated(job_id="J"),
+        Pong(),
+        Unreadable(why="?"),
+    ]
 )
 
 
