@@ -68,6 +68,9 @@ from fleet.steps import StepTimer
 from fleet.stopping import first_of
 
 REPLAY_POLL_S = 0.1
+ROOM_OUTLIVES_S = 30
+"""An agent that waits for its participant does not keep the room open: to the server a room with
+agents alone is empty. So it has to outlast the wait, and an agent that is late with it."""
 
 log = structlog.get_logger(__name__)
 
@@ -343,6 +346,8 @@ class Dispatcher:
                 dispatch.plan.record.room,
                 metadata=dispatch.plan.metadata,
                 empty_timeout_s=self._empty_timeout_s(dispatch.plan),
+                departure_timeout_s=ceil(dispatch.plan.config.reconnect_grace_seconds)
+                + ROOM_OUTLIVES_S,
             )
 
     async def _opened(self, dispatch: _Dispatch) -> StartRequest:
@@ -370,9 +375,13 @@ class Dispatcher:
         )
 
     def _empty_timeout_s(self, plan: Plan) -> int:
-        """A rehearsal's room stays empty; its end must not be taken for the session's."""
-        longest_s = ceil(plan.config.session_timeout_seconds) if self._limits.rehearses else 0
-        return self._limits.room_empty_timeout_s + longest_s
+        """Beside the agent's own wait. A rehearsal's room stays empty; its end must not be taken
+        for the session's."""
+        config = plan.config
+        wait_s = (
+            config.session_timeout_seconds if self._limits.rehearses else config.no_show_seconds
+        )
+        return self._limits.room_empty_timeout_s + ceil(wait_s)
 
     async def _joined(self, dispatch: _Dispatch, report: JoinReport) -> SessionRecord:
         timings_s = {**dispatch.steps.timings_s, "connect": report.connect_s}

@@ -124,12 +124,23 @@ class LiveKitClient:
         await self.list_rooms(names=["-"])
 
     async def create_room(
-        self, name: str, *, metadata: str = "", empty_timeout_s: int = 120
+        self,
+        name: str,
+        *,
+        metadata: str = "",
+        empty_timeout_s: int = 120,
+        departure_timeout_s: int = 60,
     ) -> RoomInfo:
         """A room that exists already is answered as it is, its metadata untouched. The server
-        removes it if nobody came for ``empty_timeout_s``.
+        removes it if nobody came for ``empty_timeout_s``, and ``departure_timeout_s`` after the
+        last one left; agents do not count, whoever waits for a participant in vain.
         """
-        request = api.CreateRoomRequest(name=name, metadata=metadata, empty_timeout=empty_timeout_s)
+        request = api.CreateRoomRequest(
+            name=name,
+            metadata=metadata,
+            empty_timeout=empty_timeout_s,
+            departure_timeout=departure_timeout_s,
+        )
         async with self._calling("create_room"):
             return _room_info(await self._rooms.create_room(request))
 

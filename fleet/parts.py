@@ -136,7 +136,12 @@ class Rooms(Protocol):
     """The part of fleet.livekit_client.LiveKitClient that is used here."""
 
     async def create_room(
-        self, name: str, *, metadata: str = "", empty_timeout_s: int = 120
+        self,
+        name: str,
+        *,
+        metadata: str = "",
+        empty_timeout_s: int = 120,
+        departure_timeout_s: int = 60,
     ) -> Any: ...
 
     async def delete_room(self, name: str) -> bool: ...

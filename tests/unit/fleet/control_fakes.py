@@ -185,15 +185,22 @@ class FakeRooms:
     def __init__(self, asked: list[str]) -> None:
         self.asked = asked
         self.rooms: dict[str, str] = {}
+        self.timeouts_s: dict[str, tuple[int, int]] = {}
         self.down = False
 
     async def create_room(
-        self, name: str, *, metadata: str = "", empty_timeout_s: int = 120
+        self,
+        name: str,
+        *,
+        metadata: str = "",
+        empty_timeout_s: int = 120,
+        departure_timeout_s: int = 60,
     ) -> None:
         self.asked.append("create_room")
         if self.down:
             raise LiveKitUnavailable("create_room", "down")
         self.rooms[name] = metadata
+        self.timeouts_s[name] = (empty_timeout_s, departure_timeout_s)
 
     async def delete_room(self, name: str) -> bool:
         self.asked.append("delete_room")

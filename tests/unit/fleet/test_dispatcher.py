@@ -116,6 +116,14 @@ class TestSuccess:
         assert written["model"] == "dated"
         assert written["created_at"] == "1970-01-01T00:16:40Z"
 
+    async def test_the_room_outlasts_every_wait_for_the_participant(self, world):
+        waits = config().model_copy(
+            update={"no_show_seconds": 600.0, "reconnect_grace_seconds": 90.5}
+        )
+        await world.dispatcher.dispatch(DispatchRequest(config=waits))
+        (timeouts,) = world.rooms.timeouts_s.values()
+        assert timeouts == (120 + 600, 91 + 30)
+
     async def test_the_supervisor_is_told_all_it_needs(self, world):
         await world.dispatch()
         (request,) = world.supervisor.requests
