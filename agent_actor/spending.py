@@ -184,7 +184,10 @@ class Spending:
         order, so with its word we have heard of all that it had begun; without one in
         ``HUSH_TIMEOUT_S`` it is taken to have begun one.
         """
-        self.close()
+        self._purse.closing = True
+        # Not a change of who takes the turns, which the journal would tell: there are no more.
+        if self._purse.take_turns() is False:
+            self._take_turns(False)
         try:
             async with asyncio.timeout(HUSH_TIMEOUT_S):
                 while self._online and self._purse.unconfirmed:
