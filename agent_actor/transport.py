@@ -83,13 +83,13 @@ class LiveKitTransport:
         connect_timeout_s: float,
         metadata: str | None = None,
         first_comer_as: str | None = None,
-        _framework_output: bool = False,
+        _framework_output: bool = True,
     ) -> None:
         """``metadata``: the contract, where it is not to be read from the room. ``first_comer_as``:
         whoever comes first is the participant, and goes by this identity.
 
-        ``_framework_output``: the framework's room output in place of ours, for
-        fleet.bench.live, which compares them (docs/decisions/0010-room-output.md).
+        ``_framework_output``: our own room output (``room_output``) is not switched on yet, see
+        docs/decisions/0010-room-output.md; fleet.bench.live compares both.
         """
         self.events: asyncio.Queue[RoomEvent] = asyncio.Queue()
         self._output: RoomOutput | None = None
