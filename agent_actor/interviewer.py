@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from typing import Protocol
 
-from livekit.agents import Agent, ModelSettings, function_tool, llm
+from livekit.agents import Agent, AgentSession, ModelSettings, function_tool, llm
 
 from agent_actor.dialogue import Dialogue, Said
 
@@ -50,6 +50,20 @@ class Interviewer(Agent):
     async def end_interview(self) -> str:
         """Call this when the participant wants to stop, or when you were told to wrap up."""
         return await self._phase_tools.end()
+
+
+def agent_session(model: llm.RealtimeModel) -> AgentSession[None]:
+    """Who holds an interview's audio and model together."""
+    return AgentSession(
+        llm=model,
+        # The provider detects turns; a VAD or detector here would second-guess it.
+        vad=None,
+        turn_handling={"turn_detection": "realtime_llm"},
+        # No "user away" state: a participant may think for as long as the protocol allows.
+        user_away_timeout=None,
+        # Browsers cancel echo themselves, and the warm-up swallows early speech.
+        aec_warmup_duration=None,
+    )
 
 
 def _conversation(said: Sequence[Said]) -> llm.ChatContext:

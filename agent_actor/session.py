@@ -40,7 +40,7 @@ from agent_actor.errors import (
     RoomError,
 )
 from agent_actor.follower import Follower
-from agent_actor.interviewer import Interviewer
+from agent_actor.interviewer import Interviewer, agent_session
 from agent_actor.journal import EventKind, LiveState
 from agent_actor.journal_writer import JournalWriter
 from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResult, StopOrder
@@ -415,16 +415,7 @@ class InterviewSession:
     # --- what the provider and the framework tell
 
     def _new_agent_session(self, provider: ProviderModel) -> AgentSession[None]:
-        session: AgentSession[None] = AgentSession(
-            llm=provider.model,
-            # The provider detects turns; a VAD or detector here would second-guess it.
-            vad=None,
-            turn_handling={"turn_detection": "realtime_llm"},
-            # No "user away" state: a participant may think for as long as the protocol allows.
-            user_away_timeout=None,
-            # Browsers cancel echo themselves, and the warm-up swallows early speech.
-            aec_warmup_duration=None,
-        )
+        session = agent_session(provider.model)
         session.on("close", self._on_close)
         session.on("error", self._on_error)
         session.on("agent_state_changed", self._on_agent_state)

@@ -132,7 +132,7 @@ class LiveKitTransport:
             self._output = RoomOutput(speaker, sample_rate=AGENT_SAMPLE_RATE)
             self._output.start()
             session.output.audio = self._output
-        options = _room_options(
+        options = room_options(
             self._participant.in_room(identity), framework_output=self._framework_output
         )
         await session.start(
@@ -200,7 +200,9 @@ def ending_of(disconnected: RoomEvent) -> tuple[EndReason, RoomUnreachable | Non
     return EndReason.ROOM_FAILED, error
 
 
-def _room_options(identity: str | None, *, framework_output: bool) -> room_io.RoomOptions:
+def room_options(identity: str | None, *, framework_output: bool = True) -> room_io.RoomOptions:
+    """How the framework takes part in a room. ``identity``: the participant's, None where nobody
+    is known yet."""
     output = room_io.AudioOutputOptions(sample_rate=AGENT_SAMPLE_RATE, track_name=TRACK_NAME)
     return room_io.RoomOptions(
         # Typed text would reach the model past the protocol; participants only speak.

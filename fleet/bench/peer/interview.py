@@ -14,17 +14,16 @@ import time
 from functools import cache
 from typing import Any
 
-from livekit.agents import AgentSession, JobContext, JobProcess
-from livekit.agents.voice import room_io
+from livekit.agents import JobContext, JobProcess
 
 from agent_actor import prompting
 from agent_actor.contract import parse_tolerant
-from agent_actor.interviewer import Interviewer
+from agent_actor.interviewer import Interviewer, agent_session
 from agent_actor.permits import Permit
 from agent_actor.providers.base import WireTaps
 from agent_actor.providers.factory import build_provider
 from agent_actor.settings import AgentSettings
-from agent_actor.transport import AGENT_SAMPLE_RATE, TRACK_NAME
+from agent_actor.transport import room_options
 from fleet.bench.peer import contract
 
 
@@ -65,26 +64,12 @@ async def hold(ctx: JobContext) -> None:
     note("in_room", room=ctx.job.room.name)
     config = parse_tolerant(ctx.room.metadata or "")
     provider = build_provider(config, settings(), config.model or "", _untapped())
-    session: AgentSession[None] = AgentSession(
-        llm=provider.model,
-        vad=None,
-        turn_handling={"turn_detection": "realtime_llm"},
-        user_away_timeout=None,
-        aec_warmup_duration=None,
-    )
+    session = agent_session(provider.model)
     agent = Interviewer(instructions=prompting.instructions_for(config, 0), tools=_Tools())
     await session.start(
         agent,
         room=ctx.room,
-        room_options=room_io.RoomOptions(
-            text_input=False,
-            audio_input=room_io.AudioInputOptions(pre_connect_audio=False),
-            audio_output=room_io.AudioOutputOptions(
-                sample_rate=AGENT_SAMPLE_RATE, track_name=TRACK_NAME
-            ),
-            participant_identity=config.participant_identity,
-            close_on_disconnect=False,
-        ),
+        room_options=room_options(config.participant_identity),
         session_host=False,
         record=False,
     )
