@@ -41,32 +41,38 @@ class Dispatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """CPU of an arm from a request, or a burst of them, until its pool is full again. ``parts_s``:
-    the same by what its processes are."""
+    """CPU of an arm from a request, or a burst of them, until its pool is full again, by what its
+    processes are."""
 
     arm: str
     scenario: Scenario
     repetition: int
     served: int
-    cpu_s: float
     parts_s: dict[str, float]
     wall_s: float
     settled: bool
 
+    @property
+    def cpu_s(self) -> float:
+        return sum(self.parts_s.values())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """An arm with a full pool and nothing to do. CPU in parts of a core, ``parts_cores`` by what
-    its processes are."""
+    """An arm with a full pool and nothing to do. CPU in parts of a core, by what its processes
+    are."""
 
     arm: str
     repetition: int
-    cpu_cores: float
     parts_cores: dict[str, float]
     warm_pss_mib: float
     """Of one warm process."""
     pss_mib: float
     processes: dict[str, int]
+
+    @property
+    def cpu_cores(self) -> float:
+        return sum(self.parts_cores.values())
 
 
 @dataclass(frozen=True, kw_only=True)

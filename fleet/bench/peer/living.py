@@ -27,7 +27,6 @@ class LivePlan:
     sizes: tuple[int, int] = (5, 15)
     """Between which memory's slope is taken; CPU is measured at the first."""
     window_s: float = 15.0
-    standing_s: float = 10.0
 
 
 async def standing(arms: tuple[Arm, ...], repetition: int, window_s: float) -> list[Standing]:
@@ -47,7 +46,6 @@ async def standing(arms: tuple[Arm, ...], repetition: int, window_s: float) -> l
             Standing(
                 arm=arm.name,
                 repetition=repetition,
-                cpu_cores=sum(cores.values()),
                 parts_cores=cores,
                 warm_pss_mib=processes.pss_mib(warm) / max(len(warm), 1),
                 pss_mib=processes.pss_mib(pids),

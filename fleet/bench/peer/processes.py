@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from fleet.bench.processes import pss_mib as pss_mib_of
+
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-_KIB_PER_MIB = 1024
 FORK_SERVER = "session-actor fork server"
 """What it calls itself."""
 _JOBS = "multiprocessing"
@@ -60,7 +62,12 @@ def cpu_by_part(pids: Iterable[int]) -> dict[str, float]:
 
 def pss_mib(pids: Iterable[int]) -> float:
     """Their share of memory: private pages, and of shared ones the part that falls to each."""
-    return sum(_pss_kib(pid) for pid in pids) / _KIB_PER_MIB
+    total = 0.0
+    for pid in pids:
+        # One that has just ended has no memory to tell of.
+        with suppress(OSError, StopIteration):
+            total += pss_mib_of(pid)
+    return total
 
 
 def names(pids: Iterable[int]) -> dict[str, int]:
@@ -87,14 +94,6 @@ def _ticks(pid: int, fields: int) -> int:
     # The name, in parentheses, may hold anything.
     after_name = stat.rpartition(")")[2].split()
     return sum(int(each) for each in after_name[_UTIME : _UTIME + fields])
-
-
-def _pss_kib(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def _name(pid: int) -> Iterator[str]:

@@ -120,7 +120,6 @@ async def dispatches(
         scenario=scenario,
         repetition=repetition,
         served=sum(each.lost is None for each in found),
-        cpu_s=sum(parts_s.values()),
         parts_s=parts_s,
         wall_s=wall_s,
         settled=settled,

@@ -65,7 +65,6 @@ def a_round(arm: str, cpu_s: float, *, served: int = 2, repetition: int = 0) -> 
         scenario=Scenario.SEQUENTIAL,
         repetition=repetition,
         served=served,
-        cpu_s=cpu_s,
         parts_s={"ray::SessionActor": cpu_s},
         wall_s=10.0,
         settled=True,
@@ -76,7 +75,6 @@ def standing(arm: str, cores: float) -> Standing:
     return Standing(
         arm=arm,
         repetition=0,
-        cpu_cores=cores,
         parts_cores={"raylet": cores},
         warm_pss_mib=40,
         pss_mib=400,
