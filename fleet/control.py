@@ -61,6 +61,8 @@ QUEUE_LIMIT = 100
 EXPECTED_WARM_S = 6.0
 """Before any actor has started: what one took that imports everything by itself, 5.9 s."""
 BRIDGE_SETTLE_S = 3.0
+_MANY = (BRIDGE_PREFIX, RELAY_PREFIX, ACTOR_PREFIX)
+"""How actors of which there are several are called, in the order in which they are killed."""
 _POLL_S = 0.05
 _CONTROL_CONCURRENCY = 10_000
 """Each session holds a call or two open at its supervisor, each waiting one at the roster."""
@@ -157,7 +159,7 @@ async def stop_control_plane(
     await _try("roster", roster.call, "shutdown", deadline_s=SHUTDOWN_DEADLINE_S)
     for name in (SUPERVISOR, ROSTER, BUDGET):
         ray_calls.kill_named(name, namespace)
-    for prefix in (BRIDGE_PREFIX, RELAY_PREFIX, ACTOR_PREFIX):
+    for prefix in _MANY:
         for name in ray_calls.names(namespace, prefix):
             ray_calls.kill_named(name, namespace)
     await _until_gone(namespace)
@@ -284,5 +286,4 @@ async def _until_gone(namespace: str) -> None:
 def _ours(namespace: str) -> list[str]:
     control = {ROSTER, SUPERVISOR, BUDGET}
     names = ray_calls.names(namespace)
-    many = (ACTOR_PREFIX, RELAY_PREFIX, BRIDGE_PREFIX)
-    return [name for name in names if name in control or name.startswith(many)]
+    return [name for name in names if name in control or name.startswith(_MANY)]

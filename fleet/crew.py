@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +24,11 @@ SESSION_ACTOR = "agent_actor.actor:SessionActor"
 
 def actor_name(actor_id: ActorId) -> str:
     return f"{ACTOR_PREFIX}{actor_id}"
+
+
+def actor_ids(names: Iterable[str]) -> list[ActorId]:
+    """The reverse, of names that all are session actors'."""
+    return [ActorId(name.removeprefix(ACTOR_PREFIX)) for name in names]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +123,7 @@ class RayCrew:
             ray_calls.kill(handle)
 
     def existing(self) -> list[ActorId]:
-        found = ray_calls.names(self._namespace, ACTOR_PREFIX)
-        return [ActorId(name.removeprefix(ACTOR_PREFIX)) for name in found]
+        return actor_ids(ray_calls.names(self._namespace, ACTOR_PREFIX))
 
     async def _warm(self, actor_id: ActorId) -> WarmReport:
         report: WarmReport = await ray_calls.answer(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from agent_actor.contract import Provider, SessionConfig, dump_metadata
+from agent_actor.contract import Provider, SessionConfig, SessionId, dump_metadata
 from fleet.records import SessionRecord
 from fleet.split import choose
 
@@ -16,6 +16,13 @@ ROOM_PREFIX = "interview-"
 def own_room(session_id: str) -> str:
     """The room that is made for a session, where it is not sent into somebody else's."""
     return f"{ROOM_PREFIX}{session_id}"
+
+
+def session_of_room(room: str) -> SessionId | None:
+    """The reverse: whose room it is by its name; None: not one that is made for a session. That it
+    carries such a name proves nothing: other fleets may use the same server."""
+    session_id = room.removeprefix(ROOM_PREFIX)
+    return SessionId(session_id) if session_id != room and session_id else None
 
 
 @dataclass(frozen=True, kw_only=True)

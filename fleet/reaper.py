@@ -26,12 +26,13 @@ from agent_actor.contract import ActorId, EndReason, SessionId
 from agent_actor.journal import EventKind
 from agent_actor.messages import StopMode
 from fleet.adoption import JournalReader
+from fleet.dispatch_plan import session_of_room
 from fleet.endings import Sleep
 from fleet.errors import FleetError, SessionNotFound
 from fleet.livekit_client import ParticipantInfo, RoomInfo
 from fleet.metrics import Metrics
 from fleet.pool import PoolSnapshot
-from fleet.reaping import Finding, Kind, Look, ReapLimits, RunSeen, Suspicions, session_of
+from fleet.reaping import Finding, Kind, Look, ReapLimits, RunSeen, Suspicions
 from fleet.records import RecordFacts, SessionRecord
 
 _PAGE = 500
@@ -215,7 +216,7 @@ class Reaper:
                 return await self._stop(finding.kind, SessionId(subject))
 
     async def _delete_room(self, room: str) -> bool:
-        session_id = session_of(room)
+        session_id = session_of_room(room)
         if session_id is None or not await self._is_over(session_id):
             return False
         if not await self._was_ours(session_id):

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agent_actor.contract import ActorId, SessionId, SessionState
-from fleet.dispatch_plan import ROOM_PREFIX
+from fleet.dispatch_plan import session_of_room
 from fleet.records import SessionRecord
 from fleet.roster_model import ActorState, ActorView
 
@@ -168,13 +168,6 @@ class Suspicions:
                 yield Finding(kind=kind, subject=subject, lasted_s=lasted_s, again=again)
 
 
-def session_of(room: str) -> SessionId | None:
-    """Whose room it is by its name; None: not one that a dispatcher of ours would make. That it
-    carries such a name proves nothing: other fleets may use the same server."""
-    session_id = room.removeprefix(ROOM_PREFIX)
-    return SessionId(session_id) if session_id != room and session_id else None
-
-
 def misfits(look: Look, limits: ReapLimits) -> Iterator[tuple[Kind, str, float]]:
     """All that does not fit together in this one look: its kind, its subject, and how long it has
     to have been so before it is acted on."""
@@ -193,7 +186,7 @@ def misfits(look: Look, limits: ReapLimits) -> Iterator[tuple[Kind, str, float]]
 def _orphans(look: Look, known: Set[SessionId]) -> Iterator[tuple[Kind, str, float]]:
     rooms = {run.room for run in look.runs.values()} | {r.room for r in look.records.values()}
     for room in look.rooms.keys() - rooms:
-        session_id = session_of(room)
+        session_id = session_of_room(room)
         if session_id is not None and session_id not in known:
             yield Kind.ORPHAN_ROOM, room, 0.0
     booked = {view.actor_id for view in look.books}

@@ -12,7 +12,7 @@ from agent_actor.contract import ActorId, SessionId
 from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResult, StopOrder
 from fleet import ray_calls
 from fleet.budget.relayed import RelayedBudget
-from fleet.crew import ACTOR_PREFIX, actor_name
+from fleet.crew import ACTOR_PREFIX, actor_ids, actor_name
 from fleet.errors import FleetError
 from fleet.ray_calls import RemoteActor
 
@@ -118,7 +118,7 @@ class RaySessionActors:
         found = await ray_calls.names_soon(
             self._namespace, ACTOR_PREFIX, deadline_s=LIST_DEADLINE_S
         )
-        return [ActorId(name.removeprefix(ACTOR_PREFIX)) for name in found]
+        return actor_ids(found)
 
     def kill(self, actor_id: ActorId) -> None:
         handle = self._handles.get(actor_id)

@@ -14,7 +14,7 @@ from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.budget.export import CostExport, CostRow
 from fleet.clients import BUDGET, CALL_DEADLINE_S
 from fleet.control import ControlPlane, control_plane, open_dispatcher
-from fleet.dispatch_plan import ROOM_PREFIX, DispatchRequest
+from fleet.dispatch_plan import DispatchRequest, session_of_room
 from fleet.dispatcher import Dispatcher, StopMode
 from fleet.errors import BudgetUnavailable, ControlPlaneUnavailable, FleetError
 from fleet.journal import Journal
@@ -211,12 +211,6 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
         expositions=expositions,
         aclose=aclose,
     )
-
-
-def session_of_room(room: str) -> str | None:
-    """The reverse of how the dispatcher names rooms."""
-    session_id = room.removeprefix(ROOM_PREFIX)
-    return session_id if session_id != room and session_id else None
 
 
 def providers_of(environment: Mapping[str, str]) -> tuple[ProviderInfo, ...]:

@@ -17,9 +17,7 @@ def load_profiles(settings: FleetSettings) -> Profiles:
         return NO_PROFILES
     try:
         return check_profiles(_read(settings.profiles), settings.default_profile)
-    except (OSError, ValueError) as error:
-        raise SettingsInvalid({"FLEET_PROFILES": str(error)}) from None
-    except JobConfigInvalid as error:
+    except (OSError, ValueError, JobConfigInvalid) as error:
         raise SettingsInvalid({"FLEET_PROFILES": str(error)}) from None
 
 

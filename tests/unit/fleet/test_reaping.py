@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_actor.contract import ActorId, SessionId, SessionState
-from fleet.reaping import Kind, Look, ReapLimits, RunSeen, Suspicions, session_of
+from fleet.dispatch_plan import session_of_room
+from fleet.reaping import Kind, Look, ReapLimits, RunSeen, Suspicions
 from fleet.records import SessionRecord
 from fleet.roster_model import ActorState, ActorView
 
@@ -238,9 +239,9 @@ class TestLooksInARow:
 
 
 def test_whose_room():
-    assert session_of("interview-s-1") == "s-1"
-    assert session_of("interview-") is None
-    assert session_of("lobby") is None
+    assert session_of_room("interview-s-1") == "s-1"
+    assert session_of_room("interview-") is None
+    assert session_of_room("lobby") is None
 
 
 # Random histories of a session that is well
