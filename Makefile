@@ -3,6 +3,11 @@ PYTHON ?= $(shell command -v python3 || command -v python)
 BIN := .venv/bin
 CODE := agent_actor autoscaler fleet loadtest serve tests
 
+# Integration tests mostly wait: two files at a time, each process with parts of its own. What judges
+# how something sounds has the machine to itself.
+SIDE_BY_SIDE = $(BIN)/python -m pytest tests/integration -m "not alone" -n 2 --dist loadfile
+ALONE = $(BIN)/python -m pytest tests/integration -m alone
+
 # The short forms of the benchmarks, each an executable module: python -m NAME --smoke
 SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors
 
@@ -21,14 +26,16 @@ demo: setup ## Four interviews at once, on real parts, against the simulators
 test: setup ## Unit tests, then integration tests on real parts
 	@$(BIN)/python -m pytest tests/unit
 	@$(BIN)/python -m fleet.local.tools
-	@$(BIN)/python -m pytest tests/integration
+	@$(SIDE_BY_SIDE)
+	@$(ALONE)
 
 unit: setup ## Unit tests alone
 	@exec $(BIN)/python -m pytest tests/unit
 
 integration: setup ## Integration tests alone
 	@$(BIN)/python -m fleet.local.tools
-	@exec $(BIN)/python -m pytest tests/integration
+	@$(SIDE_BY_SIDE)
+	@$(ALONE)
 
 check: setup ## Lint, format, types, import rules, unit tests: the same as CI
 	@$(BIN)/ruff check $(CODE)
