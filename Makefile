@@ -9,9 +9,9 @@ SIDE_BY_SIDE = $(BIN)/python -m pytest tests/integration -m "not alone" -n 2 --d
 ALONE = $(BIN)/python -m pytest tests/integration -m alone
 
 # The short forms of the benchmarks, each an executable module: python -m NAME --smoke
-SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors
+SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fleet.bench.chaos
 
-.PHONY: help setup demo test unit integration check format bench-budget bench-live bench-reports bench-relay bench-peer smoke-bench lock upgrade clean
+.PHONY: help setup demo test unit integration check format bench-budget bench-live bench-reports bench-relay bench-peer chaos smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -63,6 +63,10 @@ bench-relay: setup ## Whether gathering reports on each node pays
 bench-peer: setup ## This fleet beside a livekit-agents worker, on the same parts
 	@$(BIN)/python -m fleet.local.tools
 	@exec $(BIN)/python -m fleet.bench.peer
+
+chaos: setup ## Every part killed while interviews run: does any of them notice?
+	@$(BIN)/python -m fleet.local.tools
+	@exec $(BIN)/python -m fleet.bench.chaos
 
 smoke-bench: setup ## The benchmarks in their short forms
 	@$(if $(SMOKE_BENCHMARKS),,echo "smoke-bench: no benchmark is listed yet (SMOKE_BENCHMARKS in the Makefile)")
