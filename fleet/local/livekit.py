@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
@@ -11,19 +10,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 from livekit import api
 
-from fleet.local.errors import LocalPartError, PartExited
-from fleet.local.processes import ChildProcess, Command, free_ports, start
+from fleet.local.errors import LocalPartError
+from fleet.local.processes import ChildProcess
 from fleet.local.run_dir import RunDir
+from fleet.local.server import Server
 from fleet.local.tools import find_livekit_server
 
-READY_S = 20.0
 CLOSE_S = 1.0
-START_TRIES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +33,15 @@ class LiveKitAccess:
     api_secret: str = field(repr=False)
 
 
-class LiveKitServer:
+class LiveKitServer(Server):
     """One server process on free loopback ports, under a key and a random secret of its own.
 
-    `async with LiveKitServer(run) as server:`, then `server.access`. After `aclose` (or `kill`)
-    `start` brings it up again at the same address, with no rooms. `config` is laid over the
-    server's configuration, one level deep. `webhook_events`: those that webhooks tell; none: all.
+    `async with LiveKitServer(run) as server:`, then `server.access`. Started again it has no rooms.
+    `config` is laid over the server's configuration, one level deep. `webhook_events`: those that
+    webhooks tell; none: all.
     """
+
+    READY_S = 20.0
 
     def __init__(
         self,
@@ -54,15 +54,11 @@ class LiveKitServer:
         binary: Path | None = None,
         api_secret: str | None = None,
     ) -> None:
-        self._run = run
-        self._name = name
+        super().__init__(run, name=name, ports=3, binary=binary)
         self._webhook_urls = list(webhook_urls)
         self._webhook_events = list(webhook_events)
         self._config = dict(config or {})
-        self._binary = binary
         self._api_secret = api_secret or secrets.token_urlsafe(32)
-        self._ports: list[int] = []
-        self._child: ChildProcess | None = None
 
     @property
     def access(self) -> LiveKitAccess:
@@ -70,56 +66,19 @@ class LiveKitServer:
         url = f"ws://127.0.0.1:{self._ports[0]}"
         return LiveKitAccess(url=url, api_key="local", api_secret=self._api_secret)
 
-    async def start(self) -> None:
-        """Return once the server answers an authenticated call.
+    async def _end(self, child: ChildProcess) -> None:
+        """Clients are told so and their rooms are closed."""
+        # At the first signal the server waits for its rooms to empty, at the second it ends. Two
+        # of the same kind may reach it as one. In its first 5 s it takes up to 5 s to end.
+        child.signal(signal.SIGINT)
+        await child.aclose(grace_s=CLOSE_S)
 
-        Raises ToolUnavailable, PartExited or PartNotReady. May build the server first, which
-        blocks a thread for minutes: call `find_livekit_server` before, to do that in the open.
-        """
-        binary = self._binary
-        if binary is None:
-            binary = await asyncio.to_thread(find_livekit_server)
-        tries = 1 if self._ports else START_TRIES
-        for left in reversed(range(tries)):
-            self._ports = self._ports or free_ports(3)
-            try:
-                await self._start_once(binary)
-                return
-            except PartExited:
-                if not left:
-                    raise
-                self._ports = []  # most likely somebody else was quicker to bind one of them
+    def _find(self) -> Path:
+        return find_livekit_server()
 
-    async def aclose(self) -> None:
-        """End it; clients are told so and their rooms are closed."""
-        if self._child is not None:
-            # At the first signal the server waits for its rooms to empty, at the second it ends.
-            # Two of the same kind may reach it as one. In its first 5 s it takes up to 5 s to end.
-            self._child.signal(signal.SIGINT)
-            await self._child.aclose(grace_s=CLOSE_S)
-
-    async def kill(self) -> None:
-        """End it as a crash would."""
-        if self._child is not None:
-            await self._child.aclose(grace_s=0)
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def _start_once(self, binary: Path) -> None:
-        # In a file of mode 600, as the arguments of a process are there for everyone to read.
-        config = self._run.write_secret(f"{self._name}.json", json.dumps(self._configuration()))
-        command = Command(name=self._name, program=str(binary), arguments=["--config", str(config)])
-        self._child = await start(command, logs=self._run.logs)
-        try:
-            await self._child.ready(self._answers, deadline_s=READY_S)
-        except BaseException:
-            await self._child.aclose(grace_s=0)
-            raise
+    def _arguments(self) -> list[str]:
+        text = json.dumps(self._configuration())
+        return ["--config", str(self._run.write_secret(f"{self._name}.json", text))]
 
     def _configuration(self) -> dict[str, Any]:
         http, rtc_tcp, rtc_udp = self._ports

@@ -23,7 +23,7 @@ from livekit import api
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError
 
-from fleet.local import livekit as livekit_module
+from fleet.local import server as server_module
 from fleet.local.errors import PartExited, PartNotReady, ToolUnavailable
 from fleet.local.livekit import LiveKitAccess, LiveKitServer, livekit
 from fleet.local.processes import ChildProcess, Command, free_ports, running, start
@@ -237,7 +237,7 @@ async def test_livekit_takes_other_ports_when_the_first_are_taken(
         squatter.listen()
         taken = squatter.getsockname()[1]
         offers = [[taken, *free_ports(2)], free_ports(3)]
-        monkeypatch.setattr(livekit_module, "free_ports", lambda _count: offers.pop(0))
+        monkeypatch.setattr(server_module, "free_ports", lambda _count: offers.pop(0))
         async with LiveKitServer(run) as server:
             assert urlsplit(server.access.url).port != taken
     assert offers == []
