@@ -142,7 +142,7 @@ class InterviewSession:
     async def run(self) -> SessionResult:
         """Never raises; cancellation ends the session at once and is passed on."""
         self._recorder.refresh = self._refresh
-        self._recorder.kept = self._kept
+        self._recorder.keep(self._kept)
         try:
             await self._interview()
         except AgentError as error:

@@ -124,6 +124,8 @@ class SessionRun:
         known = adopted.actor_id if adopted else None
         self._actor_id = ActorId(known) if known else None
         self._has_joined = bool(adopted and adopted.joined_at)
+        self._clock_runs = self._has_joined
+        """The session's time limit counts already."""
         self._mirrored_rank = 0
         self._tries = 1
         self._renewed: Allowance | None = None
@@ -268,6 +270,8 @@ class SessionRun:
             log.info("session_retried", session_id=session_id, cause=cause)
             metrics.counter("fleet_dispatch_retries_total", cause=cause).inc()
             self.retries += 1
+            # Nothing was begun by any attempt so far, so its successor begins at 0.
+            self._clock_runs = self._clock_runs and self._attempt != self._tries
             self._tries += 1
         self._attempt += 1
         self._has_joined = False
@@ -405,9 +409,12 @@ class SessionRun:
             rejoin.observe(time.monotonic() - lost_at)
         if not self.first_join.done():
             self.first_join.set_result(report)
-        await self._record(
-            state=SessionState.JOINED, joined_at=self._parts.now(), actor_id=report.actor_id
-        )
+        now = self._parts.now()
+        changes: RecordChanges = {"joined_at": now, "actor_id": report.actor_id}
+        if not self._clock_runs:
+            self._clock_runs = True
+            changes["first_joined_at"] = now
+        await self._record(state=SessionState.JOINED, **changes)
         # Some may have come since it was assigned, or while no supervisor was there.
         await self.observe()
 

@@ -44,6 +44,8 @@ SIMULATORS = {
     Provider.OPENAI_REALTIME: SimulatorKind.OPENAI,
     Provider.GEMINI_LIVE: SimulatorKind.GEMINI,
 }
+FLEET: Mapping[str, str] = {"max_sessions": "24", "max_starting_actors": "2"}
+"""Slots enough for those that are under way, and for those that take their place."""
 PARTICIPANT: Mapping[str, Any] = {
     "name": "chaos",
     "think_s": [1.2, 2.0],
@@ -224,7 +226,7 @@ async def open_stage(needs: Needs, progress: Progress, seed: int) -> AsyncIterat
         }
         stack.enter_context(environment(values))
         options = StackOptions(
-            settings={"warm_actors": str(needs.warm), "max_starting_actors": "2", **needs.settings},
+            settings={"warm_actors": str(needs.warm), **FLEET, **needs.settings},
             simulator_arguments={kind: ("--seed", str(seed)) for kind in SimulatorKind},
             api_port=port,
             cluster=needs.cluster,
