@@ -3,8 +3,8 @@ interview.
 
 ``record`` and ``live`` only put things into a bounded buffer. One task of the writer's own sends
 what is there, with the checkpoint as it is then, at most ten times a second, in one script that is
-atomic and may run twice. While Redis is away the buffer fills, then its oldest entries are dropped and counted, and
-the journal says how many are missing when Redis is back.
+atomic and may run twice. While Redis is away the buffer fills, then its oldest entries are dropped
+and counted, and the journal says how many are missing when Redis is back.
 """
 
 from __future__ import annotations

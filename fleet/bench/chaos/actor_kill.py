@@ -14,7 +14,7 @@ from agent_actor.contract import EndReason, Provider
 from agent_actor.journal import EventKind
 from fleet.bench.chaos import evidence
 from fleet.bench.chaos.evidence import Money, Word
-from fleet.bench.chaos.fault import AT_ONCE, Fault, Needs, Trials
+from fleet.bench.chaos.fault import AT_ONCE, Fault, Trials
 from fleet.bench.chaos.interview import Interview
 from fleet.bench.chaos.stage import TTFA_MS, Stage
 from fleet.bench.load import percentile
@@ -320,5 +320,4 @@ FAULT = Fault(
     about="session actors killed in mid-speech, mid-silence and mid-answer",
     trials=60,
     run=run,
-    needs=Needs(warm=4),
 )

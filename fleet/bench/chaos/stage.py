@@ -33,6 +33,7 @@ from fleet.local.stack import LocalFleet, StackOptions, environment, local_fleet
 from fleet.registry import Registry
 
 POST_S = 60.0
+PATIENCE_S = 60.0
 WARM_S = 240.0
 POLL_S = 0.2
 SETTLE_S = 60.0
@@ -105,16 +106,17 @@ class Stage:
         participant: Mapping[str, Any] | None = PARTICIPANT,
         interviewer: Mapping[str, Any] = INTERVIEWER,
         contract: Mapping[str, Any] | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> Interview:
         """Asked for by POST /v1/sessions, and joined. ``participant`` None: nobody comes, and the
         interview's ``participant`` never tells anything. ``contract``: laid over the usual one.
-        Raises DispatchFailed.
+        What may pass (503, no answer) is asked again for ``patience_s``. Raises DispatchFailed.
         """
         number = next(self._numbers)
         mark = f"[chaos-{number}]"
         await self.instruct(provider, mark, interviewer)
         request = _request(provider, mark, contract or {})
-        asked = await self._ask(request)
+        asked = await self._ask_until(request, patience_s)
         name = f"p{number}"
         if participant is not None:
             who = await self.people.join(
@@ -136,14 +138,24 @@ class Stage:
             participant=who,
         )
 
+    async def _ask_until(self, request: Mapping[str, Any], patience_s: float) -> Asked:
+        ends = time.monotonic() + patience_s
+        while True:
+            try:
+                return await self._ask(request)
+            except DispatchFailed as error:
+                if not error.retryable or time.monotonic() >= ends:
+                    raise
+            await asyncio.sleep(POLL_S)  # as a caller who was told to ask again
+
     async def _ask(self, request: Mapping[str, Any]) -> Asked:
         at, began = time.time(), time.monotonic()
         try:
             answer = await self.http.post("/v1/sessions", json=dict(request), timeout=POST_S)
         except httpx.HTTPError as error:
-            raise _refused(type(error).__name__) from None
+            raise _refused(type(error).__name__, retryable=True) from None
         if answer.is_error:
-            raise _refused(problem_of(answer))
+            raise _refused(problem_of(answer), retryable=answer.status_code >= 500)
         return Asked(answer=answer.json(), at=at, post_s=time.monotonic() - began)
 
     # --- simulators
@@ -272,7 +284,7 @@ def _request(provider: Provider, mark: str, changes: Mapping[str, Any]) -> dict[
     }
 
 
-def _refused(reason: str) -> DispatchFailed:
+def _refused(reason: str, *, retryable: bool) -> DispatchFailed:
     return DispatchFailed(
-        session_id="", step="post", cause_code="refused", reason=reason, retryable=True
+        session_id="", step="post", cause_code="refused", reason=reason, retryable=retryable
     )

@@ -696,7 +696,9 @@ class TestAdoption:
     @pytest.fixture
     async def world(self):
         world = World(sleep=at_once)
-        world.record(state=SessionState.LIVE, actor_id="a-9", joined_at=995.0, first_joined_at=995.0)
+        world.record(
+            state=SessionState.LIVE, actor_id="a-9", joined_at=995.0, first_joined_at=995.0
+        )
         world.actors.actors[ActorId("a-9")] = actor = type(
             "Actor", (), {"orders": [], "obeys": {"goodbye": False, "now": False}}
         )()
