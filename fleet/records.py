@@ -49,8 +49,8 @@ class SessionRecord:
     joined_at: float | None = None
     """When the agent of this attempt was in the room."""
     first_joined_at: float | None = None
-    """The same of the first attempt of those that carry on from each other: the session's time limit
-    counts from here."""
+    """The same of the first of the attempts that carry on from each other: the session's time
+    limit counts from here."""
     ended_at: float | None = None
     end_reason: EndReason | None = None
     """Set together with ``gone`` and never changed after."""

@@ -67,6 +67,18 @@ async def replaced(old: RayActor, deadline_s: float) -> RayActor | None:
     return await until(another, deadline_s, poll_s=POLL_S)
 
 
+async def joined_by_another(old: RayActor, prefix: str, deadline_s: float) -> bool:
+    """Whether, by the deadline, as many actors with names that begin so are alive as before ``old``
+    was killed, and ``old`` is not among them. Call it right after the kill."""
+    before = {actor.name for actor in await living() if actor.name.startswith(prefix)} | {old.name}
+
+    async def another() -> bool:
+        now = {actor.name for actor in await living() if actor.name.startswith(prefix)}
+        return old.name not in now and len(now) >= len(before)
+
+    return bool(await until(another, deadline_s, poll_s=POLL_S))
+
+
 def kill_process(pid: int) -> float:
     """As the kernel does when memory is short. When, in epoch seconds."""
     at = time.time()
