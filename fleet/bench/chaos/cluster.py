@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray._private.state
+import ray._private.worker
 
 from fleet.bench.chaos.waiting import until
 from fleet.errors import ActorMissing
@@ -29,6 +30,12 @@ class RayActor:
     """Its class."""
     pid: int
     node_id: str
+
+
+def hush() -> None:
+    """The loss of a worker, which Ray tells its driver in a long paragraph, is what we are here
+    for. It stands in Ray's own logs too."""
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 async def living(*, kind: str | None = None) -> list[RayActor]:

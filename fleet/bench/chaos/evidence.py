@@ -119,8 +119,9 @@ class Money:
         return max(0, self.ledger_micro_usd - self.invoice_pico_usd // PICO_PER_MICRO)
 
 
-def of_courses(courses: Sequence[Course]) -> Iterator[Bar]:
-    """The bars that every fault has to hold which interviews are to outlive."""
+def of_courses(courses: Sequence[Course], *, own_connection: bool = True) -> Iterator[Bar]:
+    """The bars that every fault has to hold which interviews are to outlive. ``own_connection``: a
+    participant's is not to be touched either."""
     through = sum(course.is_through for course in courses)
     name = "interviews that went through all their phases to the end"
     detail = f"{len(courses)} interviews; {_endings(courses)}"
@@ -128,7 +129,8 @@ def of_courses(courses: Sequence[Course]) -> Iterator[Bar]:
     disturbed = [course.disturbances for course in courses if course.disturbances]
     detail = ", ".join(sorted({each for one in disturbed for each in one}))
     name = "participants whose own connection was disturbed"
-    yield exactly(name, len(disturbed), 0, "", detail)
+    if own_connection:
+        yield exactly(name, len(disturbed), 0, "", detail)
     yield from of_money([course.money for course in courses if course.money is not None])
 
 

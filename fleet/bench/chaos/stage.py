@@ -13,6 +13,7 @@ import httpx
 
 from agent_actor.contract import Provider
 from agent_actor.redis_client import open_redis
+from fleet.bench.chaos import cluster
 from fleet.bench.chaos.fault import Needs
 from fleet.bench.chaos.interview import Asked, Interview
 from fleet.bench.chaos.waiting import until
@@ -244,6 +245,7 @@ async def open_stage(needs: Needs, progress: Progress, seed: int) -> AsyncIterat
             cluster=needs.cluster,
         )
         fleet = await stack.enter_async_context(local_fleet(options, progress.tell))
+        cluster.hush()
         http = await stack.enter_async_context(
             httpx.AsyncClient(base_url=fleet.api_url, timeout=30.0)
         )
