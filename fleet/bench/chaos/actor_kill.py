@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from random import Random
 
 from agent_actor.contract import Provider
 from agent_actor.journal import EventKind
@@ -104,19 +104,16 @@ def plans(trials: Trials) -> list[Plan]:
     made: list[Plan] = []
     while (left := trials.count - sum(len(plan.strikes) for plan in made)) > 0:
         number = len(made)
-        strikes = [_strike(dice, first=True)]
-        if number % 3 == 2 and left > 1:
-            strikes.append(_strike(dice, first=False))
-        made.append(Plan(provider=list(Provider)[number % 2], strikes=tuple(strikes)))
+        turns = (2, 1) if number % 3 == 2 and left > 1 else (3,)
+        strikes = tuple(_strike(dice, turns=most) for most in turns)
+        made.append(Plan(provider=list(Provider)[number % 2], strikes=strikes))
     return made
 
 
-def _strike(dice: Any, *, first: bool) -> Strike:
+def _strike(dice: Random, *, turns: int) -> Strike:
     moment = dice.choice([Moment.SPEECH, Moment.SPEECH, Moment.THOUGHT, Moment.ANSWER])
     return Strike(
-        moment=moment,
-        turn=dice.randint(1, 4 if first else 2),
-        after_s=dice.uniform(*_AFTER_S[moment]),
+        moment=moment, turn=dice.randint(1, turns), after_s=dice.uniform(*_AFTER_S[moment])
     )
 
 
