@@ -28,6 +28,10 @@ SPEECH_START_TIMEOUT_S = 6.0
 
 LATE_GOODBYE_S = 3.0
 
+LISTEN_FIRST_S = 1.0
+"""More patience of one who has just come into a conversation: the participant's voice takes as long
+to reach it."""
+
 
 class Record(Protocol):
     """Where events go; see agent_actor.journal for the kinds and their data."""
@@ -168,7 +172,7 @@ class Conductor:
                 self._say(prompting.carry_on(left.cut_off))
                 return True
             case Resumption.ASK_AGAIN:
-                self._prompt_when_quiet(prompting.ASK_AGAIN)
+                self._prompt_when_quiet(prompting.ASK_AGAIN, listen_s=LISTEN_FIRST_S)
             case Resumption.LISTEN:
                 pass
         return False
@@ -320,11 +324,11 @@ class Conductor:
         except RuntimeError as error:
             log.debug("nothing to interrupt", error=str(error))
 
-    def _prompt_when_quiet(self, instructions: str) -> None:
+    def _prompt_when_quiet(self, instructions: str, *, listen_s: float = 0.0) -> None:
         """Speak unasked, but never over a participant who is speaking or thinking: only after
-        a silence as long as the one that ends a turn."""
+        a silence as long as the one that ends a turn, and ``listen_s`` more."""
         self._stop_prompting()
-        quiet_s = self._config.vad_config.silence_duration_ms / 1000 + 0.5
+        quiet_s = self._config.vad_config.silence_duration_ms / 1000 + 0.5 + listen_s
         self._prompting = asyncio.create_task(self._prompt_after(quiet_s, instructions))
 
     async def _prompt_after(self, quiet_s: float, instructions: str) -> None:

@@ -15,7 +15,9 @@ from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 import structlog
+from livekit import rtc
 from livekit.agents import (
     AgentSession,
     AgentStateChangedEvent,
@@ -31,6 +33,7 @@ from agent_actor.conductor import Conductor
 from agent_actor.contract import ActorId, EndReason, Provider, SessionConfig, SessionState
 from agent_actor.cost_feed import Cost, CostFeed
 from agent_actor.dialogue import Dialogue, Said
+from agent_actor.ear import Ear
 from agent_actor.errors import (
     AgentError,
     CheckpointUnavailable,
@@ -101,6 +104,7 @@ class InterviewSession:
         self._dialogue = Dialogue()
         self._left: Checkpoint | None = None
         """By the actor that had this session before."""
+        self._ear: Ear | None = None
         self._silent_since = 0.0
         self._silence_s: float | None = None
         self._signals: asyncio.Queue[Signal] = asyncio.Queue()
@@ -142,7 +146,7 @@ class InterviewSession:
     async def run(self) -> SessionResult:
         """Never raises; cancellation ends the session at once and is passed on."""
         self._recorder.refresh = self._refresh
-        self._recorder.kept = self._kept
+        self._recorder.keep(self._kept)
         try:
             await self._interview()
         except AgentError as error:
@@ -256,6 +260,7 @@ class InterviewSession:
         )
         if self._left is not None:
             conductor.restore(self._left.aged(time.time()))
+            self._ear = Ear(conductor.participant_speaking)
         self._conductor = conductor
         self._own(self._pump_room_events())
         self._own(self._keep_kept())
@@ -279,6 +284,7 @@ class InterviewSession:
             client=spending.client_event,
             connected=self._on_provider_connected,
             disconnected=self._on_provider_disconnected,
+            heard=self._on_heard,
             opened=self._opened,
         )
         provider = build_provider(config, self._settings, rate.model, taps)
@@ -438,6 +444,10 @@ class InterviewSession:
         if again and self._conductor is not None:
             lost, self._response_lost = self._response_lost, False
             self._conductor.reconnected(response_lost=lost)
+
+    def _on_heard(self, frame: rtc.AudioFrame) -> None:
+        if self._ear is not None and not self._ear.done:
+            self._ear.hear(np.frombuffer(frame.data, dtype=np.int16), frame.duration * 1000)
 
     def _on_provider_disconnected(self) -> None:
         if self._spending is not None:

@@ -42,6 +42,9 @@ from fleet.records import LIFE, RANK, RecordChanges, SessionRecord
 from fleet.session_actors import SessionActors
 from fleet.stopping import StopSwitch, cancelled, first_of
 
+STALE_S = 5.0
+"""An allowance that has waited so long for an actor is asked for anew: it runs out."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -52,6 +55,9 @@ class RunLimits:
     join_timeout_s: float = 10.0
     max_attempts: int = 2
     max_recoveries: int = 3
+    recover_wait_s: float = 60.0
+    """How long a live interview waits for another actor: far longer than one that has yet to begin,
+    which is not lost by being asked for again."""
     goodbye_grace_s: float = 20.0
     """Between asking for a goodbye and asking to stop at once."""
     stop_grace_s: float = 2.0
@@ -124,8 +130,11 @@ class SessionRun:
         known = adopted.actor_id if adopted else None
         self._actor_id = ActorId(known) if known else None
         self._has_joined = bool(adopted and adopted.joined_at)
+        self._clock_runs = self._has_joined
+        """The session's time limit counts already."""
         self._mirrored_rank = 0
         self._tries = 1
+        self._wait_for_actor_s = request.wait_for_actor_s
         self._renewed: Allowance | None = None
         """For the next attempt, already answered by the budget."""
         self._lost_at: float | None = None
@@ -246,12 +255,15 @@ class SessionRun:
             await self._another_actor()
             return
         self._lost_at = time.monotonic()
+        self._wait_for_actor_s = self._limits.recover_wait_s
         asked = asyncio.ensure_future(self._allowance())
         try:
             await self._another_actor()
             self._renewed = await asked
         finally:
             await cancelled(asked)
+        if time.monotonic() - self._lost_at > STALE_S:
+            self._renewed = await self._allowance()
 
     def _begin_another(self, step: Next, end: AttemptEnd) -> None:
         metrics, session_id = self._parts.metrics, self.request.session_id
@@ -268,6 +280,8 @@ class SessionRun:
             log.info("session_retried", session_id=session_id, cause=cause)
             metrics.counter("fleet_dispatch_retries_total", cause=cause).inc()
             self.retries += 1
+            # Nothing was begun by any attempt so far, so its successor begins at 0.
+            self._clock_runs = self._clock_runs and self._attempt != self._tries
             self._tries += 1
         self._attempt += 1
         self._has_joined = False
@@ -344,7 +358,7 @@ class SessionRun:
         """Raises FleetFull. Gives up the wait when the session is told to stop."""
         request = self.request
         other = asyncio.ensure_future(
-            self._parts.roster.reassign(request.session_id, request.wait_for_actor_s)
+            self._parts.roster.reassign(request.session_id, self._wait_for_actor_s)
         )
         try:
             await first_of(other, self._switch.asked)
@@ -405,9 +419,12 @@ class SessionRun:
             rejoin.observe(time.monotonic() - lost_at)
         if not self.first_join.done():
             self.first_join.set_result(report)
-        await self._record(
-            state=SessionState.JOINED, joined_at=self._parts.now(), actor_id=report.actor_id
-        )
+        now = self._parts.now()
+        changes: RecordChanges = {"joined_at": now, "actor_id": report.actor_id}
+        if not self._clock_runs:
+            self._clock_runs = True
+            changes["first_joined_at"] = now
+        await self._record(state=SessionState.JOINED, **changes)
         # Some may have come since it was assigned, or while no supervisor was there.
         await self.observe()
 

@@ -56,6 +56,8 @@ class FleetSettings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: Port = 8000
     """0 takes a free port."""
+    ingress_replicas: int = Field(default=1, ge=1, le=100)
+    """With two or more, the API goes on while one that was lost is replaced."""
     api_key: SecretStr | None = None
     """Bearer key of the API. May be missing only where ``api_host`` is loopback."""
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from livekit import rtc
 from livekit.agents import llm
 
 from agent_actor.permits import Permit
@@ -36,6 +37,8 @@ class WireTaps:
     """Asked before each response that we ask for; None: there is no money for it."""
     may_hear: Callable[[float], bool]
     """Asked before audio is sent, with its length in milliseconds."""
+    heard: Callable[[rtc.AudioFrame], None] = lambda frame: None
+    """What the participant is heard to say, whether it is sent or not."""
     opened: Callable[[str], Awaitable[Any | None]] = nothing_opened
     """A connection that is open to this address already; each is given once."""
 

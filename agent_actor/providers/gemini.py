@@ -99,6 +99,7 @@ class TappedSession(realtime_api.RealtimeSession):
 
     def push_audio(self, frame: rtc.AudioFrame) -> None:
         """Audio is kept back while the turn that it may complete could not be paid for."""
+        self._taps.heard(frame)
         self._unheard.append(frame)
         self.listen()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import structlog
+from livekit import rtc
 from livekit.agents import APIConnectionError, APIConnectOptions, APIError, llm, utils
 from livekit.plugins import openai
 from openai.types.realtime import (
@@ -83,6 +84,10 @@ class TappedSession(openai.realtime.RealtimeSession):
             # What had ended the session is raised once more, although it was told as an event;
             # the framework then leaves the rest of its own closing undone.
             log.info("closing the provider's session failed", error_type=type(error).__name__)
+
+    def push_audio(self, frame: rtc.AudioFrame) -> None:
+        self._taps.heard(frame)
+        super().push_audio(frame)
 
     def take_turns(self, by_server: bool) -> None:
         """Whether the server may answer the participant by itself; a reconnect keeps it."""

@@ -10,26 +10,17 @@ import json
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 from fleet.local.errors import LocalPartError
 from fleet.local.processes import tied_to_this_process
 from fleet.local.run_dir import RunDir
+from fleet.local.told import Told
 
 LINE_LIMIT = 1024 * 1024
 GRACE_S = 10.0
 READY_S = 60.0
 _LAST = frozenset({"summary", "failed"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """One event of a participant; `at` in epoch seconds, when it happened and not when it came."""
-
-    name: str
-    at: float
-    detail: Mapping[str, Any]
 
 
 class Participant:

@@ -8,16 +8,16 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from random import Random
 
-from agent_actor.contract import EndReason, Provider
+from agent_actor.contract import Provider
 from agent_actor.journal import EventKind
 from fleet.bench.chaos import evidence
-from fleet.bench.chaos.evidence import Money, Word
-from fleet.bench.chaos.fault import AT_ONCE, Fault, Needs, Trials
+from fleet.bench.chaos.evidence import Course, Word
+from fleet.bench.chaos.fault import AT_ONCE, Fault, Trials
 from fleet.bench.chaos.interview import Interview
 from fleet.bench.chaos.stage import TTFA_MS, Stage
-from fleet.bench.load import percentile
+from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, Measured, at_least, at_most, exactly, only_shown
 
 SILENCE_S = 1.0
@@ -84,16 +84,17 @@ class Struck:
     profile: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Ended:
     plan: Plan
-    struck: list[Struck]
-    end_reason: str | None
-    attempts: int
-    phases: list[str]
-    wanted: list[str]
-    disturbances: list[str]
-    money: Money | None
+    struck: Sequence[Struck]
+    course: Course
+
+    @property
+    def as_planned(self) -> bool:
+        """One attempt for each kill, and the first."""
+        kills = len(self.struck)
+        return kills == len(self.plan.strikes) and self.course.attempts == kills + 1
 
 
 def plans(trials: Trials) -> list[Plan]:
@@ -103,19 +104,16 @@ def plans(trials: Trials) -> list[Plan]:
     made: list[Plan] = []
     while (left := trials.count - sum(len(plan.strikes) for plan in made)) > 0:
         number = len(made)
-        strikes = [_strike(dice, first=True)]
-        if number % 3 == 2 and left > 1:
-            strikes.append(_strike(dice, first=False))
-        made.append(Plan(provider=list(Provider)[number % 2], strikes=tuple(strikes)))
+        turns = (2, 1) if number % 3 == 2 and left > 1 else (3,)
+        strikes = tuple(_strike(dice, turns=most) for most in turns)
+        made.append(Plan(provider=list(Provider)[number % 2], strikes=strikes))
     return made
 
 
-def _strike(dice: Any, *, first: bool) -> Strike:
+def _strike(dice: Random, *, turns: int) -> Strike:
     moment = dice.choice([Moment.SPEECH, Moment.SPEECH, Moment.THOUGHT, Moment.ANSWER])
     return Strike(
-        moment=moment,
-        turn=dice.randint(1, 4 if first else 2),
-        after_s=dice.uniform(*_AFTER_S[moment]),
+        moment=moment, turn=dice.randint(1, turns), after_s=dice.uniform(*_AFTER_S[moment])
     )
 
 
@@ -151,22 +149,10 @@ async def _interview(stage: Stage, plan: Plan) -> Ended:
             break
         struck.append(await _strike_at(interview, strike, attempt))
         seen = len(interview.told)
-    record = await interview.over(OVER_S)
-    if not record.is_gone:
-        await stage.end_all([interview])
-    await interview.summary()
+    course = await interview.course(OVER_S)
     for each in struck:
         _hear_out(interview, each)
-    return Ended(
-        plan=plan,
-        struck=struck,
-        end_reason=record.end_reason,
-        attempts=record.attempt,
-        phases=[p.phase_id for p in record.phases],
-        wanted=interview.phases,
-        disturbances=evidence.disturbances(interview.told),
-        money=await interview.money() if record.is_gone else None,
-    )
+    return Ended(plan=plan, struck=struck, course=course)
 
 
 async def _moment(interview: Interview, strike: Strike, seen: int) -> bool:
@@ -251,18 +237,10 @@ def bars(ended: Sequence[Ended], trials: Trials) -> Iterator[Bar]:
     struck = [each for one in ended for each in one.struck]
     yield at_least("kills", len(struck), trials.count, "", _counts(struck))
     well = sum(each.carried_on and each.phase_before == each.phase_after for each in struck)
-    yield exactly("carried on in the same phase", _percent(well, len(struck)), 100, "%")
-    through = [e for e in ended if _is_through(e)]
-    yield exactly(
-        "interviews that went through all their phases to the end",
-        _percent(len(through), len(ended)),
-        100,
-        "%",
-        f"{len(ended)} interviews; {_endings(ended)}",
-    )
-    disturbed = sum(bool(e.disturbances) for e in ended)
-    yield exactly("participants whose own connection was disturbed", disturbed, 0, "")
-    yield from evidence.of_money([e.money for e in ended if e.money is not None])
+    yield exactly("carried on in the same phase", evidence.percent(well, len(struck)), 100, "%")
+    odd = sum(not one.as_planned for one in ended)
+    yield exactly("interviews with more or fewer attempts than kills and one", odd, 0, "")
+    yield from evidence.of_courses([one.course for one in ended])
     yield from _silences(struck, trials)
     quiet = [each for each in struck if each.moment is not Moment.SPEECH]
     over = sum(each.spoken_over for each in quiet)
@@ -292,27 +270,9 @@ def _silences(struck: Sequence[Struck], trials: Trials) -> Iterator[Bar]:
         yield trials.timing(bar)
 
 
-def _is_through(ended: Ended) -> bool:
-    return (
-        ended.end_reason == EndReason.COMPLETED
-        and ended.phases == ended.wanted
-        and ended.attempts == len(ended.struck) + 1
-        and len(ended.struck) == len(ended.plan.strikes)
-    )
-
-
 def _counts(struck: Sequence[Struck]) -> str:
     counted = [f"{sum(s.moment is m for s in struck)} {m.value}" for m in Moment]
     return ", ".join(counted)
-
-
-def _endings(ended: Sequence[Ended]) -> str:
-    reasons = sorted({str(e.end_reason) for e in ended})
-    return ", ".join(f"{sum(str(e.end_reason) == r for e in ended)} {r}" for r in reasons)
-
-
-def _percent(part: int, whole: int) -> float | None:
-    return 100 * part / whole if whole else None
 
 
 FAULT = Fault(
@@ -320,5 +280,4 @@ FAULT = Fault(
     about="session actors killed in mid-speech, mid-silence and mid-answer",
     trials=60,
     run=run,
-    needs=Needs(warm=4),
 )

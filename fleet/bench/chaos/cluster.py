@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray._private.state
+import ray._private.worker
 
 from fleet.bench.chaos.waiting import until
 from fleet.errors import ActorMissing
@@ -29,6 +30,12 @@ class RayActor:
     """Its class."""
     pid: int
     node_id: str
+
+
+def hush() -> None:
+    """The loss of a worker, which Ray tells its driver in a long paragraph, is what we are here
+    for. It stands in Ray's own logs too."""
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 async def living(*, kind: str | None = None) -> list[RayActor]:
@@ -65,6 +72,18 @@ async def replaced(old: RayActor, deadline_s: float) -> RayActor | None:
         return None
 
     return await until(another, deadline_s, poll_s=POLL_S)
+
+
+async def joined_by_another(old: RayActor, prefix: str, deadline_s: float) -> bool:
+    """Whether, by the deadline, as many actors with names that begin so are alive as before ``old``
+    was killed, and ``old`` is not among them. Call it right after the kill."""
+    before = {actor.name for actor in await living() if actor.name.startswith(prefix)} | {old.name}
+
+    async def another() -> bool:
+        now = {actor.name for actor in await living() if actor.name.startswith(prefix)}
+        return old.name not in now and len(now) >= len(before)
+
+    return bool(await until(another, deadline_s, poll_s=POLL_S))
 
 
 def kill_process(pid: int) -> float:

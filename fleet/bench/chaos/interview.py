@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from agent_actor.contract import Provider
 from agent_actor.journal import EventKind, JournalEvent, LiveState
-from fleet.bench.chaos import cluster
-from fleet.bench.chaos.evidence import Money
+from fleet.bench.chaos import cluster, evidence
+from fleet.bench.chaos.evidence import Course, Money
 from fleet.bench.chaos.waiting import until
 from fleet.crew import actor_name
-from fleet.local.crowd import Participant, Told
+from fleet.local.crowd import Participant
+from fleet.local.told import Told
 from fleet.records import SessionRecord
 
 if TYPE_CHECKING:
@@ -115,6 +116,25 @@ class Interview:
     async def summary(self) -> dict[str, Any]:
         """What the participant measured, once it is out of the room; what there is otherwise."""
         return await self.participant.summary(SUMMARY_S) or {}
+
+    async def course(self, deadline_s: float) -> Course:
+        """How it went. One that is not over by the deadline is ended then, and counts as not
+        ended."""
+        record = await self.over(deadline_s)
+        if not record.is_gone:
+            await self._stage.end_all([self])
+        await self.summary()
+        return Course(
+            session_id=self.id,
+            provider=self.provider,
+            end_reason=record.end_reason,
+            attempts=record.attempt,
+            phases=[phase.phase_id for phase in record.phases],
+            wanted=self.phases,
+            disturbances=evidence.disturbances(self.told),
+            waits_s=evidence.waits_s(self.told),
+            money=await self.money() if record.is_gone else None,
+        )
 
     async def money(self) -> Money:
         """After its end."""

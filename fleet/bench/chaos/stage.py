@@ -13,6 +13,7 @@ import httpx
 
 from agent_actor.contract import Provider
 from agent_actor.redis_client import open_redis
+from fleet.bench.chaos import cluster
 from fleet.bench.chaos.fault import Needs
 from fleet.bench.chaos.interview import Asked, Interview
 from fleet.bench.chaos.waiting import until
@@ -33,6 +34,7 @@ from fleet.local.stack import LocalFleet, StackOptions, environment, local_fleet
 from fleet.registry import Registry
 
 POST_S = 60.0
+PATIENCE_S = 60.0
 WARM_S = 240.0
 POLL_S = 0.2
 SETTLE_S = 60.0
@@ -44,6 +46,8 @@ SIMULATORS = {
     Provider.OPENAI_REALTIME: SimulatorKind.OPENAI,
     Provider.GEMINI_LIVE: SimulatorKind.GEMINI,
 }
+FLEET: Mapping[str, str] = {"max_sessions": "24", "max_starting_actors": "2"}
+"""Slots enough for those that are under way, and for those that take their place."""
 PARTICIPANT: Mapping[str, Any] = {
     "name": "chaos",
     "think_s": [1.2, 2.0],
@@ -103,16 +107,17 @@ class Stage:
         participant: Mapping[str, Any] | None = PARTICIPANT,
         interviewer: Mapping[str, Any] = INTERVIEWER,
         contract: Mapping[str, Any] | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> Interview:
         """Asked for by POST /v1/sessions, and joined. ``participant`` None: nobody comes, and the
         interview's ``participant`` never tells anything. ``contract``: laid over the usual one.
-        Raises DispatchFailed.
+        What may pass (503, no answer) is asked again for ``patience_s``. Raises DispatchFailed.
         """
         number = next(self._numbers)
         mark = f"[chaos-{number}]"
         await self.instruct(provider, mark, interviewer)
         request = _request(provider, mark, contract or {})
-        asked = await self._ask(request)
+        asked = await self._ask_until(request, patience_s)
         name = f"p{number}"
         if participant is not None:
             who = await self.people.join(
@@ -134,14 +139,24 @@ class Stage:
             participant=who,
         )
 
+    async def _ask_until(self, request: Mapping[str, Any], patience_s: float) -> Asked:
+        ends = time.monotonic() + patience_s
+        while True:
+            try:
+                return await self._ask(request)
+            except DispatchFailed as error:
+                if not error.retryable or time.monotonic() >= ends:
+                    raise
+            await asyncio.sleep(POLL_S)  # as a caller who was told to ask again
+
     async def _ask(self, request: Mapping[str, Any]) -> Asked:
         at, began = time.time(), time.monotonic()
         try:
             answer = await self.http.post("/v1/sessions", json=dict(request), timeout=POST_S)
         except httpx.HTTPError as error:
-            raise _refused(type(error).__name__) from None
+            raise _refused(type(error).__name__, retryable=True) from None
         if answer.is_error:
-            raise _refused(problem_of(answer))
+            raise _refused(problem_of(answer), retryable=answer.status_code >= 500)
         return Asked(answer=answer.json(), at=at, post_s=time.monotonic() - began)
 
     # --- simulators
@@ -224,12 +239,13 @@ async def open_stage(needs: Needs, progress: Progress, seed: int) -> AsyncIterat
         }
         stack.enter_context(environment(values))
         options = StackOptions(
-            settings={"warm_actors": str(needs.warm), "max_starting_actors": "2", **needs.settings},
+            settings={"warm_actors": str(needs.warm), **FLEET, **needs.settings},
             simulator_arguments={kind: ("--seed", str(seed)) for kind in SimulatorKind},
             api_port=port,
             cluster=needs.cluster,
         )
         fleet = await stack.enter_async_context(local_fleet(options, progress.tell))
+        cluster.hush()
         http = await stack.enter_async_context(
             httpx.AsyncClient(base_url=fleet.api_url, timeout=30.0)
         )
@@ -270,7 +286,7 @@ def _request(provider: Provider, mark: str, changes: Mapping[str, Any]) -> dict[
     }
 
 
-def _refused(reason: str) -> DispatchFailed:
+def _refused(reason: str, *, retryable: bool) -> DispatchFailed:
     return DispatchFailed(
-        session_id="", step="post", cause_code="refused", reason=reason, retryable=True
+        session_id="", step="post", cause_code="refused", reason=reason, retryable=retryable
     )

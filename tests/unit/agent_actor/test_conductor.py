@@ -9,7 +9,7 @@ from livekit.agents import Agent, AgentSession, AgentStateChangedEvent, llm
 
 from agent_actor import lifecycle, phases, prompting
 from agent_actor.checkpoint import Checkpoint
-from agent_actor.conductor import SPEECH_START_TIMEOUT_S, Conductor
+from agent_actor.conductor import LISTEN_FIRST_S, SPEECH_START_TIMEOUT_S, Conductor
 from agent_actor.contract import parse_tolerant
 from agent_actor.journal import EventKind
 from tests.unit.agent_actor.virtual_time import clock, run, settle
@@ -558,6 +558,8 @@ def test_what_the_participant_said_is_asked_again_when_it_waits() -> None:
         assert play.voiced.asked == []
         play.conductor.participant_speaking(False)
         await elapse(5 + QUIET_S)
+        assert play.voiced.asked == []
+        await elapse(5 + QUIET_S + LISTEN_FIRST_S)
         assert play.voiced.asked == [prompting.ASK_AGAIN]
         await play.conductor.aclose()
 

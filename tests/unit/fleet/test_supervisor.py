@@ -49,6 +49,7 @@ class World:
     limits: RunLimits = LIMITS
     sleep: Sleep = never
     asked: list[str] = field(default_factory=list)
+    now: float = 1_000.0
 
     def __post_init__(self):
         self.roster = FakeRoster(self.asked)
@@ -68,7 +69,7 @@ class World:
             journal=self.journal,
             endings=self.endings,
             metrics=self.metrics,
-            now=lambda: 1_000.0,
+            now=lambda: self.now,
             sleep=self.sleep,
         )
         self.supervisor = Supervisor(parts, self.limits)
@@ -409,6 +410,14 @@ class TestRecovery:
         assert b"fleet_recovery_rejoin_seconds_count 1.0" in told
         assert b"fleet_recovery_silence_seconds_sum" in told
 
+    async def test_its_time_counts_from_the_first_of_them(self, world):
+        second = await lose(world, await world.live())
+        world.now = 2_000.0
+        second.join.set_result(joined())
+        await settled()
+        record = world.records.records[A]
+        assert (record.joined_at, record.first_joined_at) == (2_000.0, 1_000.0)
+
     async def test_it_is_done_a_few_times_and_then_no_more(self, world):
         actor = await world.live()
         for _ in range(LIMITS.max_recoveries):
@@ -490,10 +499,13 @@ class TestRetry:
         second = await world.next_actor()
         assert second.attempt == 2
         assert [a.room for a in world.actors.assignments] == ["interview-s-a"] * 2
+        world.now = 1_005.0
         second.join.set_result(joined())
         second.end.set_result(result_of(A, 2))
         record = await world.over()
         assert record.attempt == 2
+        # Nothing had begun, so its time counts from here.
+        assert record.first_joined_at == 1_005.0
         assert record.provider_sessions == ("sess-1", "sess-2")
         assert world.supervisor.snapshot().retries_total == 1
         assert b'fleet_dispatch_retries_total{cause="metadata_timeout"} 1.0' in (
@@ -684,7 +696,9 @@ class TestAdoption:
     @pytest.fixture
     async def world(self):
         world = World(sleep=at_once)
-        world.record(state=SessionState.LIVE, actor_id="a-9", joined_at=995.0)
+        world.record(
+            state=SessionState.LIVE, actor_id="a-9", joined_at=995.0, first_joined_at=995.0
+        )
         world.actors.actors[ActorId("a-9")] = actor = type(
             "Actor", (), {"orders": [], "obeys": {"goodbye": False, "now": False}}
         )()
@@ -698,6 +712,15 @@ class TestAdoption:
     async def test_it_knows_whose_actor_is_whose(self, world):
         await world.supervisor.open()
         assert await world.supervisor.assignments() == {A: "a-9"}
+
+    async def test_a_session_s_time_does_not_begin_anew(self, world):
+        known = {"actor_id": "a-9", "joined_at": 995.0, "first_joined_at": 995.0}
+        world.record(state=SessionState.JOINED, **known)
+        await world.supervisor.open()
+        await world.supervisor.assignments()
+        await settled()
+        record = world.records.records[A]
+        assert (record.joined_at, record.first_joined_at) == (1_000.0, 995.0)
 
     async def test_questions_wait_until_it_knows_its_sessions(self, world):
         stop = world.supervisor.stop(A, EndReason.OPERATOR, StopMode.NOW)
