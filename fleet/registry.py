@@ -56,6 +56,8 @@ __all__ = [
 ]
 
 MAX_PAGE = 500
+EXCLUSIVE_TTL_S = 3 * DAY_S
+"""Longer than any session: the contract allows a day."""
 _MARK = "~"
 """No Identifier has it, and in a URL it needs no escape."""
 _SWEEP_BATCH = 20
@@ -110,16 +112,22 @@ class Registry:
         with _reaching("ping"):
             await self._redis.ping()
 
-    async def create(self, record: SessionRecord, *, body_hash: str = "") -> Created:
+    async def create(
+        self, record: SessionRecord, *, body_hash: str = "", exclusive: bool = False
+    ) -> Created:
         """Write a new record, claiming ``record.idempotency_key`` if it has one, in one step.
 
         A key known with the same ``body_hash`` gives the record it was first used for
         (``existing``). Raises IdempotencyConflict (known with another body), SessionExists.
+
+        ``exclusive``: the key stands for something that one session has at a time. Its claim holds
+        until the record is gone, however long that takes, and then goes over (``after``).
         """
         fields = to_fields(record)
         arguments = [
             *(self._ns, record.session_id, record.study_id, record.state.value, _member(record)),
-            *(record.idempotency_key or "", body_hash, self._idempotency_ttl_s),
+            *(record.idempotency_key or "", body_hash),
+            *(EXCLUSIVE_TTL_S if exclusive else self._idempotency_ttl_s, int(exclusive)),
             secrets.token_hex(8),
         ]
         with _reaching("create"):
@@ -127,7 +135,7 @@ class Registry:
             await self._sweep(args=[self._ns, self._clock(), _SWEEP_BATCH])
         match answer[0]:
             case "created":
-                return Created(record=record, existing=False)
+                return Created(record=record, existing=False, after=answer[1] or None)
             case "existing":
                 return Created(record=_record(answer[1]), existing=True)
             case "conflict":

@@ -5,7 +5,8 @@ registers anew; the sessions that it began are the supervisor's and go on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from fleet import ray_calls
@@ -18,6 +19,7 @@ from fleet.dispatcher import Dispatcher
 from fleet.errors import FleetDraining
 from fleet.livekit_client import LiveKitClient
 from fleet.logs import configure_logs
+from fleet.metrics import Metrics
 from fleet.owned_tasks import OwnedTasks
 from fleet.registry import Registry
 from fleet.settings import FleetSettings
@@ -42,10 +44,10 @@ class BridgeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BridgeSnapshot:
+    pid: int
     registered: bool
     registrations: int
     running: int
-    counts: Mapping[str, int]
 
 
 class BridgeActor:
@@ -54,6 +56,7 @@ class BridgeActor:
     def __init__(self, config: BridgeConfig) -> None:
         configure_logs("bridge")
         self._config = config
+        self._metrics = Metrics()
         self._bridge: Bridge | None = None
         self._opening = asyncio.Lock()
         self._closed = False
@@ -62,17 +65,18 @@ class BridgeActor:
     async def open(self) -> None:
         await self._ready()
 
-    async def drain(self) -> None:
-        (await self._ready()).drain()
-
     async def snapshot(self) -> BridgeSnapshot:
         bridge = await self._ready()
         return BridgeSnapshot(
+            pid=os.getpid(),
             registered=self._connection.registered,
             registrations=self._connection.registrations,
             running=bridge.running,
-            counts=dict(bridge.counts),
         )
+
+    async def exposition(self) -> bytes:
+        """Its metrics, as Prometheus reads them."""
+        return self._metrics.exposition()
 
     async def shutdown(self, settle_s: float) -> None:
         """Sessions should be over: for ``settle_s`` it still tells the server how they ended."""
@@ -94,7 +98,7 @@ class BridgeActor:
     async def _opened(self) -> Bridge:
         settings = self._config.settings
         dispatcher, self._close_dispatcher = await self._config.open_dispatcher(settings)
-        self._livekit = LiveKitClient.from_settings(settings)
+        self._livekit = LiveKitClient.from_settings(settings, observe=self._metrics.livekit_call)
         self._registry = Registry.from_settings(settings)
         bridge = Bridge(
             BridgeParts(
@@ -105,6 +109,7 @@ class BridgeActor:
                 dispatches=self._livekit,
                 profiles=self._config.profiles,
                 send=self._send,
+                metrics=self._metrics,
             ),
             BridgeTiming(answer_s=settings.agent_answer_s),
         )
