@@ -25,6 +25,11 @@ def session_of_room(room: str) -> SessionId | None:
     return SessionId(session_id) if session_id != room and session_id else None
 
 
+def room_claim(room: str) -> str:
+    """What the one session in somebody else's room has claimed."""
+    return f"livekit-room:{room}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class DispatchRequest:
     """``split`` is given instead of a chosen provider: the one in ``config`` is replaced."""
@@ -49,7 +54,7 @@ class DispatchRequest:
     @property
     def claim(self) -> str | None:
         """What no other session may have: an Idempotency-Key, or somebody else's room."""
-        return self.idempotency_key if self.room is None else f"livekit-room:{self.room}"
+        return self.idempotency_key if self.room is None else room_claim(self.room)
 
 
 @dataclass(frozen=True, kw_only=True)

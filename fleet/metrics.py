@@ -155,6 +155,12 @@ SPECS = (
         meaning="Jobs that LiveKit offered: accepted, or declined for the code of an error.",
     ),
     Spec(
+        name="fleet_bridge_lost_jobs_total",
+        kind=Counter,
+        labels=(),
+        meaning="Jobs that a lost bridge had been given, found in their rooms and taken up.",
+    ),
+    Spec(
         name="fleet_bridge_answer_seconds",
         kind=Histogram,
         labels=(),

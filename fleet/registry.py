@@ -112,6 +112,14 @@ class Registry:
         with _reaching("ping"):
             await self._redis.ping()
 
+    async def fleet_id(self) -> str:
+        """Of all who keep their sessions here: drawn when first asked for, and the same ever after.
+        It tells this fleet from others that use the same LiveKit server."""
+        key = f"{self._ns}:id"
+        with _reaching("fleet_id"):
+            await self._redis.set(key, secrets.token_hex(8), nx=True)
+            return cast(str, await self._redis.get(key))
+
     async def create(
         self, record: SessionRecord, *, body_hash: str = "", exclusive: bool = False
     ) -> Created:
@@ -154,6 +162,12 @@ class Registry:
         with _reaching("get"):
             fields = await self._redis.hgetall(self._key(session_id))
         return from_fields(cast(dict[str, str], fields)) if fields else None
+
+    async def claimant(self, key: str) -> SessionRecord | None:
+        """Whose claim that is, or was if it is gone; None: nobody's that is known."""
+        with _reaching("claimant"):
+            claim = await self._redis.get(f"{self._ns}:claim:{key}")
+        return await self.find(json.loads(claim)["session_id"]) if claim else None
 
     async def update(
         self,

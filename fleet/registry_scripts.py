@@ -5,7 +5,9 @@ is not sharded (one primary, with or without replicas). Shapes (ns = namespace):
 
     {ns}:session:{id}          hash    the record: field → JSON value
     {ns}:observers:{id}        zset    identity, score = when its place is free again
-    {ns}:claim:{key}           string  {"session_id", "body_hash"} of an Idempotency-Key
+    {ns}:claim:{key}           string  {"session_id", "body_hash"} of an Idempotency-Key, or of
+                                       somebody else's room, by its name and id
+    {ns}:id                    string  the fleet's own
     {ns}:index:{study}:{state} zset    all scores 0; member "{created_us:016d}~{id}~{study}";
                                        "*" stands for every study or state, four sets a session
     {ns}:expiry                zset    member as above, score = when the ended record expires

@@ -9,6 +9,8 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import structlog
+
 from fleet import ray_calls
 from fleet.bridge.bridge import Bridge, BridgeParts, BridgeTiming
 from fleet.bridge.connection import TOKEN_TTL_S, AgentConnection, Endpoint
@@ -16,7 +18,7 @@ from fleet.bridge.contracts import Profiles
 from fleet.bridge.protocol import ToServer
 from fleet.clients import RayRosterClient, RaySupervisorClient
 from fleet.dispatcher import Dispatcher
-from fleet.errors import FleetDraining
+from fleet.errors import FleetDraining, RegistryUnavailable
 from fleet.livekit_client import LiveKitClient
 from fleet.logs import configure_logs
 from fleet.metrics import Metrics
@@ -27,6 +29,8 @@ from fleet.settings import FleetSettings
 BRIDGE_PREFIX = "bridge-"
 VERSION = "1.0.0"
 """Of the worker, as LiveKit's logs have it."""
+
+log = structlog.get_logger(__name__)
 
 OpenDispatcher = Callable[
     [FleetSettings], Awaitable[tuple[Dispatcher, Callable[[], Awaitable[None]]]]
@@ -102,11 +106,12 @@ class BridgeActor:
         self._registry = Registry.from_settings(settings)
         bridge = Bridge(
             BridgeParts(
+                fleet=await self._fleet_id(),
                 sessions=dispatcher,
                 roster=RayRosterClient(settings.ray_namespace),
                 supervisor=RaySupervisorClient(settings.ray_namespace),
                 records=self._registry,
-                dispatches=self._livekit,
+                rooms=self._livekit,
                 profiles=self._config.profiles,
                 send=self._send,
                 metrics=self._metrics,
@@ -120,6 +125,15 @@ class BridgeActor:
         await bridge.open()
         self._tasks.start(self._connection.run())
         return bridge
+
+    async def _fleet_id(self) -> str:
+        """Nobody asks a restarted bridge to open again: it waits for Redis."""
+        while True:
+            try:
+                return await self._registry.fleet_id()
+            except RegistryUnavailable as error:
+                log.warning("bridge_waits_for_registry", error=str(error))
+                await asyncio.sleep(1.0)
 
     def _send(self, message: ToServer) -> bool:
         return self._connection.send(message)

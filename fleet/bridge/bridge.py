@@ -26,6 +26,7 @@ from agent_actor.contract import AgentError, EndReason, SessionId
 from agent_actor.messages import StopMode
 from fleet.bridge.contracts import Profiles, contract_of
 from fleet.bridge.load import Books, LoadReports
+from fleet.bridge.lost_jobs import Claims, LostJobs, Rooms
 from fleet.bridge.protocol import (
     Answer,
     Assigned,
@@ -93,23 +94,21 @@ class Supervisor(Protocol):
     async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool: ...
 
 
-class Records(Protocol):
+class Records(Claims, Protocol):
     async def get(self, session_id: str) -> SessionRecord: ...
-
-
-class Dispatches(Protocol):
-    async def has_dispatch(self, room: str, dispatch_id: str) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class BridgeParts:
-    """``send`` says whether the server is there to hear it."""
+    """``fleet``: what tells it from others that use the same LiveKit server. ``send`` says whether
+    the server is there to hear it."""
 
+    fleet: str
     sessions: Sessions
     roster: Roster
     supervisor: Supervisor
     records: Records
-    dispatches: Dispatches
+    rooms: Rooms
     profiles: Profiles
     send: Callable[[ToServer], bool]
     metrics: Metrics = field(default_factory=Metrics)
@@ -137,13 +136,10 @@ class BridgeTiming:
 @dataclass(kw_only=True)
 class _Job:
     offer: JobOffer
+    session_id: SessionId
     answer: Answer | None = None
     """None while it is being decided."""
     assigned: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def session_id(self) -> SessionId:
-        return session_of(self.offer.job_id)
 
 
 class Bridge:
@@ -155,7 +151,7 @@ class Bridge:
         self._timing = timing
         self._jobs: dict[str, _Job] = {}
         self._work = OwnedTasks("bridge-jobs")
-        self._telling = OwnedTasks("bridge")
+        self._keeping = OwnedTasks("bridge")
         self._load = LoadReports(
             parts.roster,
             send=parts.send,
@@ -163,17 +159,25 @@ class Bridge:
             every_s=timing.status_s,
             full_every_s=timing.full_status_s,
         )
+        self._lost_jobs = LostJobs(
+            parts.rooms,
+            parts.records,
+            identity_of=lambda job_id, room: agent_identity(self._session_of(job_id), room),
+            take_up=self._take_up,
+            sleep=parts.sleep,
+        )
 
     async def open(self) -> None:
-        self._telling.start(self._load.run())
+        self._keeping.start(self._load.run())
+        self._keeping.start(self._lost_jobs.run())
 
     async def aclose(self, *, settle_s: float = 0.0) -> None:
         """Takes no job any more. Sessions under way go on; for ``settle_s`` the server is still
         told how they end."""
         self.drain()
         await self._work.settle(settle_s)
+        await self._keeping.aclose()
         await self._work.aclose()
-        await self._telling.aclose()
 
     def drain(self) -> None:
         """From now on it says that it is full, and declines."""
@@ -197,6 +201,9 @@ class Bridge:
     def on_lost(self) -> None:
         self._parts.metrics.gauge("fleet_bridge_registered").set(0)
 
+    def _session_of(self, job_id: str) -> SessionId:
+        return session_of(self._parts.fleet, job_id)
+
     def _registered(self) -> None:
         metrics = self._parts.metrics
         metrics.gauge("fleet_bridge_registered").set(1)
@@ -206,13 +213,25 @@ class Bridge:
             self._parts.send(Resumed(job_ids=under_way))
         self._load.changed()
 
+    def _take_up(self, offer: JobOffer) -> None:
+        """A job that another bridge was given, and lost."""
+        if offer.job_id not in self._jobs and not self._load.draining:
+            log.warning("lost_job_taken_up", job_id=offer.job_id, room=offer.room)
+            self._parts.metrics.counter("fleet_bridge_lost_jobs_total").inc()
+            self._start(offer).assigned.set()
+
+    def _start(self, offer: JobOffer) -> _Job:
+        job = _Job(offer=offer, session_id=self._session_of(offer.job_id))
+        self._jobs[offer.job_id] = job
+        self._work.start(self._serve(job))
+        return job
+
     # One job
 
     def _offered(self, offer: JobOffer) -> None:
         known = self._jobs.get(offer.job_id)
         if known is None:
-            self._jobs[offer.job_id] = job = _Job(offer=offer)
-            self._work.start(self._serve(job))
+            self._start(offer)
         elif known.answer is not None:
             # Its first answer was lost with a connection.
             self._parts.send(known.answer)
@@ -227,7 +246,7 @@ class Bridge:
     async def _serve(self, job: _Job) -> None:
         """From its offer to its end."""
         try:
-            if await self._is_ours(job):
+            if job.assigned.is_set() or await self._is_ours(job):
                 await self._hold_interview(job)
         finally:
             del self._jobs[job.offer.job_id]
@@ -279,7 +298,7 @@ class Bridge:
         contract = contract_of(offer, self._parts.profiles)
         return DispatchRequest(
             config=contract.config,
-            session_id=session_of(offer.job_id),
+            session_id=self._session_of(offer.job_id),
             room=offer.room,
             room_sid=offer.room_sid,
             first_comer=contract.first_comer,
@@ -353,16 +372,17 @@ class Bridge:
         """False too if that cannot be learned: whoever ends a dispatch must not be ignored."""
         for _ in range(TERMINATION_TRIES):
             try:
-                return await self._parts.dispatches.has_dispatch(offer.room, offer.dispatch_id)
+                found = await self._parts.rooms.dispatches(offer.room)
+                return offer.dispatch_id in {dispatch.id for dispatch in found}
             except FleetError as error:
                 log.info("dispatch_not_seen", job_id=offer.job_id, code=error.code)
                 await self._parts.sleep(RETRY_S)
         return False
 
 
-def session_of(job_id: str) -> SessionId:
-    """The same at every bridge that is asked for the job."""
-    return SessionId(f"s-{hashlib.sha256(job_id.encode()).hexdigest()[:24]}")
+def session_of(fleet: str, job_id: str) -> SessionId:
+    """The same at every bridge of a fleet that is asked for the job."""
+    return SessionId(f"s-{hashlib.sha256(f'{fleet}/{job_id}'.encode()).hexdigest()[:24]}")
 
 
 def _code(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet.bench.chaos import actor_kill
+from fleet.bench.chaos import actor_kill, bridge
 from fleet.bench.chaos.fault import Fault
 
-FAULTS: tuple[Fault, ...] = (actor_kill.FAULT,)
+FAULTS: tuple[Fault, ...] = (actor_kill.FAULT, bridge.FAULT)

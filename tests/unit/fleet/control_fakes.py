@@ -266,6 +266,9 @@ class FakeRecords:
             raise SessionNotFound(session_id)
         return self.records[session_id]
 
+    async def claimant(self, key: str) -> SessionRecord | None:
+        return self.records[self.claims[key][0]] if key in self.claims else None
+
     async def active(self) -> AsyncIterator[SessionRecord]:
         for record in list(self.records.values()):
             if not record.is_gone:

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from agent_actor.contract import EndReason, SessionState
-from fleet.bridge.bridge import Bridge, BridgeParts, BridgeTiming, session_of
+from fleet.bridge import bridge as module
+from fleet.bridge.bridge import Bridge, BridgeParts, BridgeTiming
 from fleet.bridge.contracts import NO_PROFILES
 from fleet.bridge.protocol import (
     Answer,
@@ -23,6 +25,7 @@ from fleet.bridge.protocol import (
 )
 from fleet.dispatcher import Dispatcher, DispatchLimits, DispatchParts
 from fleet.errors import ControlPlaneUnavailable, FleetFull, LiveKitUnavailable
+from fleet.livekit_client import DispatchInfo, GivenJob, RoomInfo
 from fleet.metrics import Metrics
 from tests.unit.fleet.control_fakes import (
     ENOUGH_S,
@@ -38,6 +41,15 @@ from tests.unit.fleet.control_fakes import (
 CONTRACT = config().model_dump_json(exclude_none=True)
 PATIENT = BridgeTiming()
 HASTY = BridgeTiming(answer_s=0.02, assignment_s=0.02)
+
+
+def session_of(job_id):
+    return module.session_of("f", job_id)
+
+
+def dispatch(*jobs, created_at=1_000.0):
+    given = tuple(GivenJob(id=j, identity=f"interviewer-{session_of(j)}") for j in jobs)
+    return DispatchInfo(id="D", metadata=CONTRACT, created_at=created_at, jobs=given)
 
 
 class Roster(FakeRoster):
@@ -62,7 +74,8 @@ class World:
         self.roster = Roster(self.asked)
         self.records = FakeRecords(self.asked)
         self.supervisor = FakeSupervisor(self.asked, self.records)
-        self.dispatches = {"D"}
+        self.rooms = []
+        self.standing = [dispatch()]
         self.livekit_down = False
         self.dispatcher = Dispatcher(
             DispatchParts(
@@ -76,10 +89,13 @@ class World:
             DispatchLimits(livekit_url="wss://rooms.example.org", deadline_s=ENOUGH_S),
         )
 
-    async def has_dispatch(self, room, dispatch_id):
+    async def list_rooms(self):
+        return self.rooms
+
+    async def dispatches(self, room):
         if self.livekit_down:
-            raise LiveKitUnavailable("get_dispatch", "down")
-        return dispatch_id in self.dispatches
+            raise LiveKitUnavailable("list_dispatch", "down")
+        return self.standing
 
     def bridge(self, timing=PATIENT):
         return Spoken(self, timing)
@@ -103,7 +119,8 @@ class Spoken:
                 roster=world.roster,
                 supervisor=world.supervisor,
                 records=world.records,
-                dispatches=world,
+                rooms=world,
+                fleet="f",
                 profiles=NO_PROFILES,
                 send=self.send,
                 metrics=self.metrics,
@@ -278,10 +295,37 @@ class TestJob:
         assert (await world.records.get(session_of("J"))).state is SessionState.JOINED
 
 
+class TestLostJob:
+    async def lost(self, world, bridge):
+        world.rooms = [
+            RoomInfo(name="r", sid="RM_1", participants=1, metadata="", created_at=1_000.0)
+        ]
+        world.standing = [dispatch("J", created_at=time.time() - 10)]
+        await bridge.bridge._lost_jobs.look()
+
+    async def test_what_a_lost_bridge_had_been_given_another_begins(self, world, bridge):
+        await self.lost(world, bridge)
+        assert (await bridge.until(JobUpdate)).status is JobStatus.RUNNING
+        assert [r.session_id for r in world.supervisor.requests] == [session_of("J")]
+        assert bridge.count("fleet_bridge_lost_jobs_total") == 1
+
+    async def test_found_by_two_it_is_begun_once(self, world, bridge):
+        other = world.bridge()
+        await asyncio.gather(self.lost(world, bridge), self.lost(world, other))
+        await settled()
+        assert len(world.supervisor.requests) == 1
+        await other.bridge.aclose()
+
+    async def test_one_that_is_being_begun_is_not_lost(self, world, bridge):
+        await bridge.given()
+        await self.lost(world, bridge)
+        assert bridge.count("fleet_bridge_lost_jobs_total") == 0
+
+
 class TestTermination:
     async def test_a_deleted_dispatch_stops_the_session(self, world, bridge):
         await bridge.given()
-        world.dispatches.clear()
+        world.standing.clear()
         bridge.bridge.on_event(Terminated(job_id="J"))
         await settled()
         ((stopped, reason, _),) = world.supervisor.stops
