@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -216,22 +216,20 @@ class Bridge:
     def _take_up(self, offer: JobOffer) -> None:
         """A job that another bridge was given, and lost."""
         if offer.job_id not in self._jobs and not self._load.draining:
-            log.warning("lost_job_taken_up", job_id=offer.job_id, room=offer.room)
-            self._parts.metrics.counter("fleet_bridge_lost_jobs_total").inc()
-            self._start(offer).assigned.set()
+            self._start(offer, self._has_slot)
 
-    def _start(self, offer: JobOffer) -> _Job:
-        job = _Job(offer=offer, session_id=self._session_of(offer.job_id))
-        self._jobs[offer.job_id] = job
-        self._work.start(self._serve(job))
-        return job
+    def _start(self, offer: JobOffer, is_ours: Callable[[_Job], Awaitable[bool]]) -> None:
+        self._jobs[offer.job_id] = job = _Job(
+            offer=offer, session_id=self._session_of(offer.job_id)
+        )
+        self._work.start(self._serve(job, is_ours))
 
     # One job
 
     def _offered(self, offer: JobOffer) -> None:
         known = self._jobs.get(offer.job_id)
         if known is None:
-            self._start(offer)
+            self._start(offer, self._is_given)
         elif known.answer is not None:
             # Its first answer was lost with a connection.
             self._parts.send(known.answer)
@@ -243,16 +241,25 @@ class Bridge:
             return
         job.assigned.set()
 
-    async def _serve(self, job: _Job) -> None:
+    async def _serve(self, job: _Job, is_ours: Callable[[_Job], Awaitable[bool]]) -> None:
         """From its offer to its end."""
         try:
-            if job.assigned.is_set() or await self._is_ours(job):
+            if await is_ours(job):
                 await self._hold_interview(job)
         finally:
             del self._jobs[job.offer.job_id]
             self._load.changed()
 
-    async def _is_ours(self, job: _Job) -> bool:
+    async def _has_slot(self, job: _Job) -> bool:
+        """Whether one that another bridge lost can be taken; if not, the next look finds it."""
+        if await self._reason_to_decline(job) is not None:
+            return False
+        log.warning("lost_job_taken_up", job_id=job.offer.job_id, room=job.offer.room)
+        self._parts.metrics.counter("fleet_bridge_lost_jobs_total").inc()
+        job.assigned.set()
+        return True
+
+    async def _is_given(self, job: _Job) -> bool:
         """Whether it could be taken, and was given to us."""
         began, metrics = self._parts.clock(), self._parts.metrics
         code = await self._reason_to_decline(job)

@@ -9,7 +9,8 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from livekit import api
 from livekit.protocol.room import RoomConfiguration
@@ -22,6 +23,7 @@ from fleet.bench.chaos.stage import INTERVIEWER, PARTICIPANT, Stage
 from fleet.bench.chaos.waiting import until
 from fleet.bench.load import percentile
 from fleet.bench.report import Bar, Measured, at_least, at_most, exactly, only_shown
+from fleet.dispatch_plan import room_claim
 from fleet.errors import FleetError
 from fleet.local.crowd import Participant
 from fleet.ray_calls import RemoteActor
@@ -32,7 +34,7 @@ BRIDGES = ("bridge-0", "bridge-1")
 BURST = 10
 AGAIN_S = 3.0
 """From the kill of a bridge until a new dispatch has its agent."""
-AGENTS_S = 20.0
+AGENTS_S = 40.0
 HEARD_S = 20.0
 BACK_S = 60.0
 GONE_S = 60.0
@@ -82,6 +84,8 @@ class Burst:
     again_s: float | None = None
     back_s: float | None = None
     """From a kill until the bridge was registered again."""
+    missing: dict[str, Any] = field(default_factory=dict)
+    """What there is of rooms without an agent: their last session, and LiveKit's jobs."""
 
     @property
     def well(self) -> int:
@@ -180,7 +184,7 @@ async def _burst(stage: Stage, user: Application, plan: Plan, seed: int) -> Burs
         joining = group.create_task(user.join(spoken_in, seed))
         for room in others:
             group.create_task(user.dispatch(room))
-        killing = group.create_task(_kill(user, plan))
+        killing = group.create_task(_kill(stage, user, plan))
         watching = group.create_task(_watch(stage, plan, began))
     waited_s = watching.result()
     heard = await joining.result().heard(HEARD_S)
@@ -192,25 +196,30 @@ async def _burst(stage: Stage, user: Application, plan: Plan, seed: int) -> Burs
         waited_s=[waited_s[room] for room in plan.rooms if room in waited_s],
         heard=heard,
     )
-    killed_at = killing.result()
-    if killed_at is not None and plan.next_room in waited_s:
-        burst.again_s = began + waited_s[plan.next_room] - killed_at
-    if killed_at is not None and plan.kills is not None:
-        await until(lambda: _is_registered(stage, plan.kills or ""), BACK_S)
-        burst.back_s = time.monotonic() - killed_at
+    for room in plan.rooms:
+        if burst.agents[room] == 0:
+            burst.missing[room] = await _what_is_there(stage, room)
+    if (killed := killing.result()) is not None:
+        killed_at, burst.back_s = killed
+        if plan.next_room in waited_s:
+            burst.again_s = began + waited_s[plan.next_room] - killed_at
     await stage.people.leave(spoken_in)
     await _clear(stage, [r for found in sessions.values() for r in found])
     return burst
 
 
-async def _kill(user: Application, plan: Plan) -> float | None:
-    """The bridge of the plan, and asks for another agent at once. When."""
-    if plan.kills is None:
+async def _kill(stage: Stage, user: Application, plan: Plan) -> tuple[float, float] | None:
+    """The bridge of the plan, and asks for another agent at once. When, and how long the bridge
+    was away."""
+    name = plan.kills
+    if name is None:
         return None
-    bridge = await cluster.find(plan.kills)
+    bridge = await cluster.find(name)
     await asyncio.sleep(plan.after_s)  # the moment that was drawn
     cluster.kill_process(bridge.pid)
-    return await user.dispatch(plan.next_room)
+    killed_at = await user.dispatch(plan.next_room)
+    await until(lambda: _is_registered(stage, name), BACK_S)
+    return killed_at, time.monotonic() - killed_at
 
 
 async def _watch(stage: Stage, plan: Plan, began: float) -> dict[str, float]:
@@ -239,6 +248,14 @@ async def _sessions(stage: Stage, plan: Plan) -> dict[str, list[SessionRecord]]:
         if record.room in {*plan.rooms, plan.next_room}:
             found.setdefault(record.room, []).append(record)
     return found
+
+
+async def _what_is_there(stage: Stage, room: str) -> dict[str, Any]:
+    last = await stage.registry.claimant(room_claim(room))
+    jobs = [job.id for d in await stage.rooms.dispatches(room) for job in d.jobs]
+    if last is None:
+        return {"jobs": jobs}
+    return {"jobs": jobs, "state": last.state, "end": last.end_reason, "error": last.error}
 
 
 async def _is_registered(stage: Stage, name: str) -> bool:
@@ -328,8 +345,9 @@ FAULT = Fault(
     trials=20,
     run=run,
     needs=Needs(
-        warm=6,
-        # Ten of a burst, one more, the interview beside, and what a killed bridge had promised.
-        settings={"agent_name": AGENT, "agent_bridges": "2", "max_sessions": "13"},
+        # For all of a burst: how soon actors are warm is another matter.
+        warm=BURST + 1,
+        # One more after a kill, the interview beside, and what the killed bridge had promised.
+        settings={"agent_name": AGENT, "agent_bridges": "2", "max_sessions": str(BURST + 4)},
     ),
 )
