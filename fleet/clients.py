@@ -24,6 +24,9 @@ class RayRosterClient:
     def __init__(self, namespace: str) -> None:
         self._actor = RemoteActor(ROSTER, namespace)
 
+    async def admit(self, session_id: SessionId, within_s: float) -> None:
+        await self._call("admit", session_id, within_s)
+
     async def reserve(self, session_id: SessionId, wait_s: float) -> Reservation:
         return await self._wait("reserve", session_id, wait_s)
 
@@ -95,6 +98,15 @@ class RaySupervisorClient:
 
     async def _call(self, method: str, *args: Any) -> Any:
         return await self._actor.call(method, *args, deadline_s=CALL_DEADLINE_S)
+
+
+class RayBridgeClient:
+    def __init__(self, name: str, namespace: str) -> None:
+        self._actor = RemoteActor(name, namespace)
+
+    async def exposition(self) -> bytes:
+        text: bytes = await self._actor.call("exposition", deadline_s=CALL_DEADLINE_S)
+        return text
 
 
 class RayBudgetClient:

@@ -20,8 +20,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -31,7 +32,13 @@ from fleet.bridge.actor import BRIDGE_PREFIX, BridgeActor, BridgeConfig, bridge_
 from fleet.bridge.profiles import load_profiles
 from fleet.budget.client import get_or_create_budget_actor
 from fleet.budget.relay import RELAY_PREFIX
-from fleet.clients import BUDGET, RayBudgetClient, RayRosterClient, RaySupervisorClient
+from fleet.clients import (
+    BUDGET,
+    RayBridgeClient,
+    RayBudgetClient,
+    RayRosterClient,
+    RaySupervisorClient,
+)
 from fleet.crew import ACTOR_PREFIX, ActorSpec
 from fleet.dispatcher import Dispatcher, DispatchLimits, DispatchParts
 from fleet.errors import ActorMissing, ControlPlaneUnavailable, FleetError
@@ -61,6 +68,8 @@ QUEUE_LIMIT = 100
 EXPECTED_WARM_S = 6.0
 """Before any actor has started: what one took that imports everything by itself, 5.9 s."""
 BRIDGE_SETTLE_S = 3.0
+JOB_DEADLINE_S = 60.0
+"""A job that LiveKit has given us nobody else gets: its session may wait longer for an actor."""
 _MANY = (BRIDGE_PREFIX, RELAY_PREFIX, ACTOR_PREFIX)
 """How actors of which there are several are called, in the order in which they are killed."""
 _POLL_S = 0.05
@@ -77,6 +86,7 @@ class ControlPlane:
     roster: RayRosterClient
     supervisor: RaySupervisorClient
     budget: RayBudgetClient
+    bridges: tuple[RayBridgeClient, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +110,9 @@ async def start_control_plane(
     Raises ControlPlaneUnavailable, and SettingsInvalid for profiles that cannot be used.
     """
     bridge = BridgeConfig(
-        settings=settings, profiles=load_profiles(settings), open_dispatcher=open_dispatcher
+        settings=settings,
+        profiles=load_profiles(settings),
+        open_dispatcher=partial(open_dispatcher, least_deadline_s=JOB_DEADLINE_S),
     )
     get_or_create_budget_actor(settings)
     namespace = settings.ray_namespace
@@ -122,6 +134,7 @@ def control_plane(settings: FleetSettings) -> ControlPlane:
         roster=RayRosterClient(namespace),
         supervisor=RaySupervisorClient(namespace),
         budget=RayBudgetClient(namespace),
+        bridges=tuple(RayBridgeClient(name, namespace) for name in bridge_names(settings)),
     )
 
 
@@ -167,7 +180,7 @@ async def stop_control_plane(
 
 
 async def open_dispatcher(
-    settings: FleetSettings,
+    settings: FleetSettings, *, least_deadline_s: float = 0.0
 ) -> tuple[Dispatcher, Callable[[], Awaitable[None]]]:
     """A dispatcher for one process of the ingress, and what closes it with all it opened."""
     registry, livekit = Registry.from_settings(settings), LiveKitClient.from_settings(settings)
@@ -180,7 +193,9 @@ async def open_dispatcher(
         rooms=livekit,
         resolve_model=model_resolver(settings, lambda: datetime.now(UTC).date()),
     )
-    dispatcher = Dispatcher(parts, dispatch_limits(settings))
+    limits = dispatch_limits(settings)
+    deadline_s = max(least_deadline_s, limits.deadline_s)
+    dispatcher = Dispatcher(parts, replace(limits, deadline_s=deadline_s))
     await dispatcher.open()
 
     async def aclose() -> None:

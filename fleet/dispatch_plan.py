@@ -25,6 +25,11 @@ def session_of_room(room: str) -> SessionId | None:
     return SessionId(session_id) if session_id != room and session_id else None
 
 
+def room_claim(room: str) -> str:
+    """What the one session in somebody else's room has claimed."""
+    return f"livekit-room:{room}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class DispatchRequest:
     """``split`` is given instead of a chosen provider: the one in ``config`` is replaced."""
@@ -37,10 +42,19 @@ class DispatchRequest:
     body_hash: str = ""
     respond_async: bool = False
     traceparent: str | None = None
+    session_id: SessionId | None = None
+    """Under which it has been admitted; None: it gets a new one."""
     room: str | None = None
     """One that is there already and not ours; None: one is made for the session."""
+    room_sid: str = ""
+    """LiveKit's id of it. Another room by the same name, later, has another."""
     first_comer: bool = False
     """Whoever of the participants comes first is interviewed, whatever name the contract has."""
+
+    @property
+    def claim(self) -> str | None:
+        """What no other session may have: an Idempotency-Key, or somebody else's room."""
+        return self.idempotency_key if self.room is None else room_claim(self.room)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +91,7 @@ def make_plan(
         language=config.language,
         limit_micro_usd=config.budget_limit_micro_usd,
         created_at=now,
-        idempotency_key=request.idempotency_key,
+        idempotency_key=request.claim,
         session_timeout_s=config.session_timeout_seconds,
         no_show_s=config.no_show_seconds,
         reconnect_grace_s=config.reconnect_grace_seconds,

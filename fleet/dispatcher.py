@@ -7,8 +7,8 @@
     room       the LiveKit room with the contract in it
     join       an agent at work on it; from here on the session is the supervisor's
 
-For a room that somebody else has made there are two entries: ``hold`` goes as far as the budget,
-``begin`` joins. Such a room is neither made, written to nor deleted.
+A session for a room that somebody else has made was admitted before: it has its slot, and waits for
+its actor at the supervisor. It claims the room; the room is neither made, written to nor deleted.
 
 A request that was refused (full, draining) leaves no record. One that failed leaves a record
 that says why, and its Idempotency-Key may be used again if trying again can help.
@@ -46,8 +46,8 @@ from fleet.errors import (
     FleetDraining,
     FleetError,
     FleetFull,
+    IdempotencyConflict,
     LiveKitError,
-    NotBegun,
     RoomTaken,
     SessionNotFound,
     StateConflict,
@@ -60,7 +60,6 @@ from fleet.parts import (
     RosterClient,
     StartRequest,
     SupervisorClient,
-    agent_identity,
 )
 from fleet.records import RANK, SessionRecord
 from fleet.registry import new_session_id
@@ -68,6 +67,8 @@ from fleet.steps import StepTimer
 from fleet.stopping import first_of
 
 REPLAY_POLL_S = 0.1
+HANDOVER_S = 10.0
+"""For the session that was in a room before to be over and cleared up."""
 ROOM_OUTLIVES_S = 30
 """An agent that waits for its participant does not keep the room open: to the server a room with
 agents alone is empty. So it has to outlast the wait, and an agent that is late with it."""
@@ -137,26 +138,12 @@ class _Dispatch:
     done: list[EndStep] = field(default_factory=list)
     accepted: asyncio.Event = field(default_factory=asyncio.Event)
     handed_over: bool = False
-    tentative: bool = False
-    """Nobody has been promised anything yet: undone it leaves no record."""
+    after: str | None = None
+    """The session that was in its room before."""
 
     @property
     def session_id(self) -> SessionId:
         return SessionId(self.plan.record.session_id)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """A session with all that it needs but an agent at work. ``begin`` it or ``give_up`` on it."""
-
-    session_id: SessionId
-    room: str
-    _dispatch: _Dispatch = field(repr=False)
-    _start: StartRequest = field(repr=False)
-
-    @property
-    def agent_identity(self) -> str:
-        return agent_identity(self.session_id, self.room)
 
 
 class Dispatcher:
@@ -191,30 +178,9 @@ class Dispatcher:
         dispatch = self._validated(request)
         return await asyncio.shield(self._tasks.start(self._claim(dispatch)))
 
-    async def hold(self, request: DispatchRequest, *, within_s: float) -> Held:
-        """Everything for a session in the room that ``request`` names, short of an agent in it.
-
-        The idempotency key stands for the room: there is one session at a time for it. Raises
-        RoomTaken, FleetFull and whatever ``dispatch`` raises; nothing is left then.
-        """
-        dispatch = self._validated(request)
-        dispatch.tentative = True
-        return await asyncio.shield(self._tasks.start(self._hold(dispatch, within_s)))
-
-    async def begin(self, held: Held) -> SessionRecord:
-        """Answers when the agent is in the room. Raises like ``dispatch``."""
-        dispatch = held._dispatch
-        dispatch.tentative = False
-        work = self._whole(dispatch, self._join(dispatch, held._start), self._limits.deadline_s)
-
-        async def begun() -> SessionRecord:
-            return await self._joined(dispatch, await work)
-
-        return await asyncio.shield(self._tasks.start(begun()))
-
-    async def give_up(self, held: Held) -> None:
-        """It is not to begin after all: all of it is given back."""
-        await asyncio.shield(self._tasks.start(self._undo(held._dispatch, NotBegun(held.room))))
+    def check(self, request: DispatchRequest) -> None:
+        """Raises what ``dispatch`` would raise for its contract, and begins nothing."""
+        self._validated(request)
 
     async def stop(
         self,
@@ -245,36 +211,15 @@ class Dispatcher:
             raise ContractInvalid([FieldProblem(field="rehearsal", problem=problem)])
         steps = StepTimer(self._parts.clock)
         with steps("validate"):
-            session_id, now = self._parts.new_id(), self._parts.now()
+            session_id, now = request.session_id or self._parts.new_id(), self._parts.now()
             plan = make_plan(request, session_id, now, self._parts.resolve_model)
         return _Dispatch(request=request, plan=plan, steps=steps)
 
-    async def _hold(self, dispatch: _Dispatch, within_s: float) -> Held:
-        with dispatch.steps("claim"):
-            await self._claim_room(dispatch)
-        # What is left for the budget after the longest wait for an actor.
-        wait_s = within_s * 0.8
-        start = await self._whole(dispatch, self._secure(dispatch, wait_s), within_s)
-        return Held(
-            session_id=dispatch.session_id,
-            room=dispatch.plan.record.room,
-            _dispatch=dispatch,
-            _start=start,
-        )
-
-    async def _claim_room(self, dispatch: _Dispatch) -> None:
-        record, key = dispatch.plan.record, dispatch.request.idempotency_key
-        created = await self._parts.records.create(record)
-        if created.existing and created.record.is_gone and key is not None:
-            # An earlier session of this room is over: its claim is free.
-            await self._parts.records.release_claim(created.record.session_id, key)
-            created = await self._parts.records.create(record)
-        if created.existing:
-            begun = created.record.state is not SessionState.QUEUED
-            raise RoomTaken(created.record.session_id, begun=begun)
-
     async def _claim(self, dispatch: _Dispatch) -> Dispatched:
         with dispatch.steps("claim"):
+            if dispatch.request.room is not None:
+                await self._claim_room(dispatch)
+                return self._dispatched(await self._start(dispatch), dispatch.request)
             created = await self._parts.records.create(
                 dispatch.plan.record, body_hash=dispatch.request.body_hash
             )
@@ -287,6 +232,24 @@ class Dispatcher:
         if start.done():
             return self._dispatched(start.result(), dispatch.request)
         return self._dispatched(dispatch.plan.record, dispatch.request)
+
+    async def _claim_room(self, dispatch: _Dispatch) -> None:
+        """Until its session is over nobody else gets into the room. Raises RoomTaken."""
+        records, sid = self._parts.records, dispatch.request.room_sid
+        try:
+            created = await records.create(dispatch.plan.record, body_hash=sid, exclusive=True)
+        except IdempotencyConflict as other:
+            # An earlier room by this name: closed, so that its session is about to end, or made
+            # anew by a restarted server, and then its session goes on in this one.
+            if not await self._is_over(other.session_id):
+                raise RoomTaken(other.session_id) from None
+            created = await records.create(dispatch.plan.record, body_hash=sid, exclusive=True)
+        if created.existing:
+            raise RoomTaken(created.record.session_id)
+        dispatch.after = created.after
+
+    async def _is_over(self, session_id: str) -> bool:
+        return await self._parts.supervisor.wait_over(SessionId(session_id), HANDOVER_S)
 
     async def _start(self, dispatch: _Dispatch) -> SessionRecord:
         report = await self._whole(dispatch, self._take_steps(dispatch), self._limits.deadline_s)
@@ -313,17 +276,19 @@ class Dispatcher:
             raise
 
     async def _take_steps(self, dispatch: _Dispatch) -> JoinReport:
+        if dispatch.after is not None:
+            # Its record has ended; its agent may be in the room for a moment still.
+            await self._is_over(dispatch.after)
         request = await self._secure(dispatch, self._limits.wait_for_actor_s)
         return await self._join(dispatch, request)
 
     async def _secure(self, dispatch: _Dispatch, wait_for_actor_s: float) -> StartRequest:
         """An actor, an account and a room."""
         parts, session_id = self._parts, dispatch.session_id
-        with dispatch.steps("reserve"):
-            dispatch.done.append(
-                EndStep(name="permit", work=lambda: parts.roster.release(session_id))
-            )
-            await parts.roster.reserve(session_id, wait_for_actor_s)
+        dispatch.done.append(EndStep(name="permit", work=lambda: parts.roster.release(session_id)))
+        if dispatch.request.room is None:
+            with dispatch.steps("reserve"):
+                await parts.roster.reserve(session_id, wait_for_actor_s)
         dispatch.done.append(EndStep(name="budget", work=lambda: parts.budget.close(session_id)))
         if dispatch.request.room is not None:
             return await self._opened(dispatch)
@@ -431,7 +396,7 @@ class Dispatcher:
 
     async def _end_record(self, dispatch: _Dispatch, error: Exception, code: str) -> None:
         """A refusal leaves no trace, unless the caller was told the session's id already."""
-        refused = dispatch.tentative or isinstance(error, (FleetFull, FleetDraining))
+        refused = isinstance(error, (FleetFull, FleetDraining))
         try:
             if refused and not dispatch.request.respond_async:
                 return await self._parts.records.withdraw(dispatch.session_id)
@@ -456,7 +421,7 @@ class Dispatcher:
         ]
 
     def _unclaiming(self, dispatch: _Dispatch, error: Exception) -> EndStep:
-        key = dispatch.request.idempotency_key
+        key = dispatch.request.claim
 
         async def unclaim() -> None:
             if key is not None and getattr(error, "retryable", False):

@@ -11,7 +11,6 @@
     ├── StateConflict              a step back in a session's life, or a word after its end
     ├── TooManyObservers           a session is observed by as many as it may be
     ├── RoomTaken                  a room that LiveKit names has a session already
-    ├── NotBegun                   a session was held for LiveKit, which then did not assign it
     ├── JobConfigInvalid           a LiveKit job from which no contract can be had
     ├── FleetFull                  no slot now (retryable after ``retry_after_s``)
     ├── FleetDraining              no new sessions here any more (retryable elsewhere)
@@ -147,24 +146,14 @@ class TooManyObservers(FleetError):
 
 
 class RoomTaken(FleetError):
-    """``begun``: its session is at work, not only held for a job that may still go elsewhere."""
+    """Another session is in the room, or was there and is not over."""
 
     code = "room_taken"
     http_status = 409
 
-    def __init__(self, session_id: str, *, begun: bool) -> None:
+    def __init__(self, session_id: str) -> None:
         super().__init__(f"session {session_id} is in this room")
         self.session_id = session_id
-        self.begun = begun
-        self.retryable = not begun
-
-
-class NotBegun(FleetError):
-    code = "not_begun"
-
-    def __init__(self, room: str) -> None:
-        super().__init__(f"LiveKit assigned nothing for room {room}")
-        self.room = room
 
 
 class JobConfigInvalid(FleetError):

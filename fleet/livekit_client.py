@@ -20,6 +20,7 @@ from typing import Self
 
 import aiohttp
 from livekit import api
+from livekit.protocol.agent_dispatch import AgentDispatch
 from pydantic import SecretStr
 
 from fleet.errors import (
@@ -45,6 +46,24 @@ class RoomInfo:
     participants: int
     metadata: str = field(repr=False)
     created_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenJob:
+    """``identity``: of its agent, as the worker that was given it had said."""
+
+    id: str
+    identity: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DispatchInfo:
+    """``jobs``: those of it that a worker was given."""
+
+    id: str
+    metadata: str = field(repr=False)
+    created_at: float
+    jobs: tuple[GivenJob, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,14 +241,14 @@ class LiveKitClient:
         grants = api.VideoGrants(agent=True)
         return token.with_ttl(timedelta(seconds=ttl_s)).with_grants(grants).to_jwt()
 
-    async def has_dispatch(self, room: str, dispatch_id: str) -> bool:
-        """Whether that dispatch of an agent still stands in the room."""
+    async def dispatches(self, room: str) -> tuple[DispatchInfo, ...]:
+        """The agents that were dispatched into the room. None for a room that does not exist."""
         try:
-            async with self._calling("get_dispatch"):
-                found = await self._server.agent_dispatch.get_dispatch(dispatch_id, room)
+            async with self._calling("list_dispatch"):
+                found = await self._server.agent_dispatch.list_dispatch(room)
         except RoomNotFound:
-            return False
-        return found is not None
+            return ()
+        return tuple(_dispatch_info(dispatch) for dispatch in found)
 
     def observer_token(self, *, room: str, identity: str, ttl_s: int) -> str:
         """Hears everything, sends nothing, and is not seen by the others in the room."""
@@ -314,6 +333,18 @@ def _room_info(room: api.Room) -> RoomInfo:
         participants=room.num_participants,
         metadata=room.metadata,
         created_at=float(room.creation_time),
+    )
+
+
+def _dispatch_info(dispatch: AgentDispatch) -> DispatchInfo:
+    return DispatchInfo(
+        id=dispatch.id,
+        metadata=dispatch.metadata,
+        created_at=dispatch.state.created_at / 1e9,
+        jobs=tuple(
+            GivenJob(id=job.id, identity=job.state.participant_identity)
+            for job in dispatch.state.jobs
+        ),
     )
 
 

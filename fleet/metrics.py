@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
 from agent_actor.messages import SessionResult
@@ -137,6 +137,49 @@ SPECS = (
         meaning="Connections to providers that warm actors opened ahead, and what became of them.",
     ),
     Spec(
+        name="fleet_bridge_registered",
+        kind=Gauge,
+        labels=(),
+        meaning="Bridges that are registered at LiveKit now.",
+    ),
+    Spec(
+        name="fleet_bridge_registrations_total",
+        kind=Counter,
+        labels=(),
+        meaning="Registrations at LiveKit: a bridge's first, and each after a lost connection.",
+    ),
+    Spec(
+        name="fleet_bridge_offers_total",
+        kind=Counter,
+        labels=("answer",),
+        meaning="Jobs that LiveKit offered: accepted, or declined for the code of an error.",
+    ),
+    Spec(
+        name="fleet_bridge_lost_jobs_total",
+        kind=Counter,
+        labels=(),
+        meaning="Jobs that a lost bridge had been given, found in their rooms and taken up.",
+    ),
+    Spec(
+        name="fleet_bridge_answer_seconds",
+        kind=Histogram,
+        labels=(),
+        meaning="From an offer to its answer.",
+        buckets_s=_SHORT_S,
+    ),
+    Spec(
+        name="fleet_bridge_sessions_begun_total",
+        kind=Counter,
+        labels=(),
+        meaning="Jobs that were assigned and have their agent in the room.",
+    ),
+    Spec(
+        name="fleet_bridge_claims_refused_total",
+        kind=Counter,
+        labels=(),
+        meaning="Jobs that were assigned for a room that had its session already.",
+    ),
+    Spec(
         name="fleet_livekit_call_seconds",
         kind=Histogram,
         labels=("call", "outcome"),
@@ -161,6 +204,9 @@ class Metrics:
 
     def counter(self, name: str, **labels: str) -> Counter:
         return self._get(name, Counter, labels)
+
+    def gauge(self, name: str, **labels: str) -> Gauge:
+        return self._get(name, Gauge, labels)
 
     def histogram(self, name: str, **labels: str) -> Histogram:
         return self._get(name, Histogram, labels)

@@ -77,6 +77,8 @@ class SupervisorClient(Protocol):
     async def stop(self, session_id: SessionId, reason: EndReason, mode: StopMode) -> None:
         """Raises SessionNotFound for a session that is not under way here."""
 
+    async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool: ...
+
 
 class BudgetClient(Protocol):
     """Failures are BudgetUnavailable."""
@@ -99,7 +101,9 @@ class BudgetClient(Protocol):
 class Records(Protocol):
     """The part of fleet.registry.Registry that is used here."""
 
-    async def create(self, record: SessionRecord, *, body_hash: str = "") -> Created: ...
+    async def create(
+        self, record: SessionRecord, *, body_hash: str = "", exclusive: bool = False
+    ) -> Created: ...
 
     async def get(self, session_id: str) -> SessionRecord: ...
 

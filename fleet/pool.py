@@ -115,6 +115,16 @@ class Pool:
 
     # Sessions
 
+    def admit(self, session_id: SessionId, within_s: float) -> None:
+        """A slot for a session that will ``reserve`` within ``within_s``; asking again is the same.
+
+        Raises FleetFull or FleetDraining at once: it never waits.
+        """
+        answer = self._roster.admit(session_id, self._clock(), within_s)
+        self._apply([])
+        if answer is not None:
+            raise _refusal(answer)
+
     async def reserve(self, session_id: SessionId, wait_s: float) -> Reservation:
         """A permit and a warm actor, waiting for one if need be; asking again is the same.
 
@@ -214,12 +224,7 @@ class Pool:
         waiter = self._waiters.pop(answer.session_id, None)
         if waiter is None:
             return
-        retry_after_s = float(math.ceil(answer.retry_after_s))
-        if answer.why is Why.DRAINING:
-            waiter.set_exception(FleetDraining(retry_after_s=retry_after_s))
-        else:
-            error = FleetFull(retry_after_s=retry_after_s, estimated_wait_s=answer.estimate_s)
-            waiter.set_exception(error)
+        waiter.set_exception(_refusal(answer))
         # Whoever asked may have gone; nobody else needs to hear of it.
         waiter.exception()
 
@@ -284,3 +289,10 @@ class Pool:
         if actor_id in self._roster.warm_actors():
             log.warning("warm_actor_lost", actor_id=actor_id)
             self.report_lost(actor_id)
+
+
+def _refusal(answer: TurnAway) -> FleetFull | FleetDraining:
+    retry_after_s = float(math.ceil(answer.retry_after_s))
+    if answer.why is Why.DRAINING:
+        return FleetDraining(retry_after_s=retry_after_s)
+    return FleetFull(retry_after_s=retry_after_s, estimated_wait_s=answer.estimate_s)

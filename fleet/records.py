@@ -106,10 +106,12 @@ class RecordChanges(RecordFacts, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Created:
-    """``existing``: the idempotency key was known with the same body; nothing was written."""
+    """``existing``: the idempotency key was known with the same body; nothing was written.
+    ``after``: whose exclusive claim it was before."""
 
     record: SessionRecord
     existing: bool
+    after: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

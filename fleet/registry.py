@@ -56,6 +56,8 @@ __all__ = [
 ]
 
 MAX_PAGE = 500
+EXCLUSIVE_TTL_S = 3 * DAY_S
+"""Longer than any session: the contract allows a day."""
 _MARK = "~"
 """No Identifier has it, and in a URL it needs no escape."""
 _SWEEP_BATCH = 20
@@ -110,16 +112,30 @@ class Registry:
         with _reaching("ping"):
             await self._redis.ping()
 
-    async def create(self, record: SessionRecord, *, body_hash: str = "") -> Created:
+    async def fleet_id(self) -> str:
+        """Of all who keep their sessions here: drawn when first asked for, and the same ever after.
+        It tells this fleet from others that use the same LiveKit server."""
+        key = f"{self._ns}:id"
+        with _reaching("fleet_id"):
+            await self._redis.set(key, secrets.token_hex(8), nx=True)
+            return cast(str, await self._redis.get(key))
+
+    async def create(
+        self, record: SessionRecord, *, body_hash: str = "", exclusive: bool = False
+    ) -> Created:
         """Write a new record, claiming ``record.idempotency_key`` if it has one, in one step.
 
         A key known with the same ``body_hash`` gives the record it was first used for
         (``existing``). Raises IdempotencyConflict (known with another body), SessionExists.
+
+        ``exclusive``: the key stands for something that one session has at a time. Its claim holds
+        until the record is gone, however long that takes, and then goes over (``after``).
         """
         fields = to_fields(record)
         arguments = [
             *(self._ns, record.session_id, record.study_id, record.state.value, _member(record)),
-            *(record.idempotency_key or "", body_hash, self._idempotency_ttl_s),
+            *(record.idempotency_key or "", body_hash),
+            *(EXCLUSIVE_TTL_S if exclusive else self._idempotency_ttl_s, int(exclusive)),
             secrets.token_hex(8),
         ]
         with _reaching("create"):
@@ -127,7 +143,7 @@ class Registry:
             await self._sweep(args=[self._ns, self._clock(), _SWEEP_BATCH])
         match answer[0]:
             case "created":
-                return Created(record=record, existing=False)
+                return Created(record=record, existing=False, after=answer[1] or None)
             case "existing":
                 return Created(record=_record(answer[1]), existing=True)
             case "conflict":
@@ -146,6 +162,12 @@ class Registry:
         with _reaching("get"):
             fields = await self._redis.hgetall(self._key(session_id))
         return from_fields(cast(dict[str, str], fields)) if fields else None
+
+    async def claimant(self, key: str) -> SessionRecord | None:
+        """Whose claim that is, or was if it is gone; None: nobody's that is known."""
+        with _reaching("claimant"):
+            claim = await self._redis.get(f"{self._ns}:claim:{key}")
+        return await self.find(json.loads(claim)["session_id"]) if claim else None
 
     async def update(
         self,

@@ -5,7 +5,9 @@ is not sharded (one primary, with or without replicas). Shapes (ns = namespace):
 
     {ns}:session:{id}          hash    the record: field → JSON value
     {ns}:observers:{id}        zset    identity, score = when its place is free again
-    {ns}:claim:{key}           string  {"session_id", "body_hash"} of an Idempotency-Key
+    {ns}:claim:{key}           string  {"session_id", "body_hash"} of an Idempotency-Key, or of
+                                       somebody else's room, by its name and id
+    {ns}:id                    string  the fleet's own
     {ns}:index:{study}:{state} zset    all scores 0; member "{created_us:016d}~{id}~{study}";
                                        "*" stands for every study or state, four sets a session
     {ns}:expiry                zset    member as above, score = when the ended record expires
@@ -44,18 +46,22 @@ return #due
 CREATE = (
     _INDEX
     + """
--- ARGV: ns, session_id, study, state, member, claim key or '', body hash, claim ttl_s, nonce,
---       field, value, ...
+-- ARGV: ns, session_id, study, state, member, claim key or '', body hash, claim ttl_s,
+--       exclusive ('1': a claim holds until its session is gone), nonce, field, value, ...
 local ns, id, study, state, member = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key = ns .. ':session:' .. id
 local claim = ns .. ':claim:' .. ARGV[6]
+local after = ''
 if ARGV[6] ~= '' then
   local known = redis.call('GET', claim)
   if known then
     local other = cjson.decode(known)
     local record = ns .. ':session:' .. other.session_id
+    local its_state = redis.call('HGET', record, 'state')
     -- A claim that outlived its record claims nothing.
-    if other.session_id ~= id and redis.call('EXISTS', record) == 1 then
+    local over = not its_state or (ARGV[9] == '1' and bare(its_state) == 'gone')
+    if other.session_id ~= id and over and its_state then after = other.session_id end
+    if other.session_id ~= id and not over then
       if other.body_hash ~= ARGV[7] then return {'conflict', other.session_id} end
       return {'existing', redis.call('HGETALL', record)}
     end
@@ -63,11 +69,11 @@ if ARGV[6] ~= '' then
 end
 if redis.call('EXISTS', key) == 1 then
   -- The same call again, because its first answer was lost.
-  if redis.call('HGET', key, '_nonce') == ARGV[9] then return {'created'} end
+  if redis.call('HGET', key, '_nonce') == ARGV[10] then return {'created', ''} end
   return {'exists', id}
 end
-local fields = {'_nonce', ARGV[9], '_member', member}
-for i = 10, #ARGV do fields[#fields + 1] = ARGV[i] end
+local fields = {'_nonce', ARGV[10], '_member', member}
+for i = 11, #ARGV do fields[#fields + 1] = ARGV[i] end
 redis.call('HSET', key, unpack(fields))
 redis.call('ZADD', index(ns, '*', '*'), 0, member)
 redis.call('ZADD', index(ns, study, '*'), 0, member)
@@ -76,7 +82,7 @@ redis.call('ZADD', index(ns, study, state), 0, member)
 if ARGV[6] ~= '' then
   redis.call('SET', claim, cjson.encode({session_id = id, body_hash = ARGV[7]}), 'EX', ARGV[8])
 end
-return {'created'}
+return {'created', after}
 """
 )
 

@@ -12,6 +12,8 @@ returns what is left to do as commands. Whoever owns the roster executes them in
   actor keep their slot and go before those that had none yet.
 * A reservation that nobody begins within its lease is taken back; the actor, unused, is warm
   again. Beginning it afterwards is refused, so the actor is never given away twice.
+* A session may be **admitted** first: it takes a free slot at once, or is turned away, and asks for
+  its actor later. Its slot is free again if it does not in time.
 
 Every operation on a session may be repeated without doing more than once would.
 """
@@ -58,6 +60,8 @@ class _Permit:
     """While waiting: the deadline. While reserved: the end of the lease."""
     estimate_s: float = 0.0
     holds_slot: bool = False
+    admitted: bool = False
+    """It has a slot, and has yet to ask for an actor. ``until``: the end of its time for that."""
     began_at: float | None = None
 
 
@@ -82,9 +86,28 @@ class Roster:
 
     # Sessions
 
+    def admit(self, session_id: SessionId, now: float, within_s: float) -> TurnAway | None:
+        """A slot at once for a session that will ``reserve`` within ``within_s``; None: it has
+        one. It never waits: what is not free now may be free elsewhere."""
+        held = self._permits.get(session_id)
+        if held is not None:
+            held.until = now + within_s if held.admitted else held.until
+            return None
+        if self._draining:
+            return self._turn_away(session_id, Why.DRAINING, None)
+        place = len(self._queue)
+        if self._slots_missing(place) > 0:
+            return self._turn_away(session_id, Why.SLOTS, self._estimate_s(place, now))
+        self._permits[session_id] = _Permit(
+            session_id=session_id, until=now + within_s, holds_slot=True, admitted=True
+        )
+        return None
+
     def reserve(self, session_id: SessionId, now: float, wait_s: float) -> Answer:
         """A permit and, if one is warm, an actor. ``wait_s`` is how long the session may wait."""
         held = self._permits.get(session_id)
+        if held is not None and held.admitted:
+            return self._reserve_admitted(session_id, now, wait_s)
         if held is not None:
             return self._answer_again(held)
         if self._draining:
@@ -106,7 +129,7 @@ class Roster:
             return [self.reserve(session_id, now, wait_s)]
         if held.actor_id is None:
             self._permits[session_id] = held
-            return [self._answer_again(held)]
+            return [self.reserve(session_id, now, wait_s)]
         commands: list[Command | Wait] = [*self._dismiss(held.actor_id, now)]
         again = _Permit(session_id=session_id, until=now + wait_s, holds_slot=True)
         actor = self._first_warm()
@@ -138,6 +161,8 @@ class Roster:
         held = self._permits.pop(session_id, None)
         if held is None:
             return []
+        if held.admitted:
+            return self._serve_queue(now)
         if held.actor_id is None:
             self._queue.remove(session_id)
             answer = self._turn_away(session_id, Why.GIVEN_UP, 0.0)
@@ -315,6 +340,15 @@ class Roster:
         self._hold_refill(now)
         return Grant(session_id=permit.session_id, actor_id=actor.actor_id)
 
+    def _reserve_admitted(self, session_id: SessionId, now: float, wait_s: float) -> Answer:
+        """It was promised an actor: no estimate turns it away, only its deadline."""
+        permit = _Permit(session_id=session_id, until=now + wait_s, holds_slot=True)
+        actor = self._first_warm()
+        if actor is not None:
+            return self._give(permit, actor, now)
+        place = sum(1 for s in self._queue if self._permits[s].holds_slot)
+        return self._wait(permit, place, self._start_estimate_s(place, now))
+
     def _hold_refill(self, now: float) -> None:
         limits = self._limits
         if limits.refill_calm_s <= 0:
@@ -338,6 +372,9 @@ class Roster:
             estimate_s = self._estimate_s(place, now)
         if estimate_s is None or estimate_s > wait_s:
             return self._turn_away(permit.session_id, why, estimate_s, wait_s)
+        return self._wait(permit, place, estimate_s)
+
+    def _wait(self, permit: _Permit, place: int, estimate_s: float) -> Wait:
         permit.estimate_s = estimate_s
         self._permits[permit.session_id] = permit
         self._queue.insert(place, permit.session_id)
@@ -413,7 +450,7 @@ class Roster:
         expired = [
             p.session_id
             for p in self._permits.values()
-            if p.actor_id and p.until <= now and self._has_deadline(p)
+            if (p.actor_id or p.admitted) and p.until <= now and self._has_deadline(p)
         ]
         self._counted["leases_expired"] += len(expired)
         return [command for s in expired for command in self.release(s, now)]

@@ -48,6 +48,9 @@ class RosterActor:
     async def open(self) -> None:
         await self._ready()
 
+    async def admit(self, session_id: SessionId, within_s: float) -> None:
+        (await self._ready()).admit(session_id, within_s)
+
     async def reserve(self, session_id: SessionId, wait_s: float) -> Reservation:
         return await (await self._ready()).reserve(session_id, wait_s)
 

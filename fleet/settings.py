@@ -96,11 +96,12 @@ class FleetSettings(BaseSettings):
 
     agent_name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     """Under which the fleet takes LiveKit's own agent dispatches; None: it takes none."""
-    agent_bridges: int = Field(default=1, ge=1, le=16)
-    """Registrations under that name, each by an actor of its own."""
-    agent_answer_s: float = Field(default=1.0, ge=0.1, le=2.5, allow_inf_nan=False)
-    """How long a job that is offered may wait for an actor. LiveKit gives all workers that it asks
-    one after another about 2.8 s together."""
+    agent_bridges: int = Field(default=2, ge=1, le=16)
+    """Registrations under that name, each by an actor of its own. With one alone, jobs are lost
+    while it restarts."""
+    agent_answer_s: float = Field(default=1.3, ge=0.1, le=2.5, allow_inf_nan=False)
+    """For an answer to a job that is offered. LiveKit gives all workers that it asks one after
+    another about 2.8 s together."""
     profiles: Path | None = None
     """Contracts by name, for jobs without one: a JSON object, or a folder of NAME.json."""
     default_profile: str | None = None

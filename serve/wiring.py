@@ -187,7 +187,9 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
 
     async def expositions() -> list[bytes]:
         texts = await asyncio.gather(
-            _or_none(plane.roster.exposition()), _or_none(plane.supervisor.exposition())
+            _or_none(plane.roster.exposition()),
+            _or_none(plane.supervisor.exposition()),
+            *(_or_none(bridge.exposition()) for bridge in plane.bridges),
         )
         return [text for text in texts if text is not None]
 

@@ -5,8 +5,11 @@ registers anew; the sessions that it began are the supervisor's and go on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+
+import structlog
 
 from fleet import ray_calls
 from fleet.bridge.bridge import Bridge, BridgeParts, BridgeTiming
@@ -15,9 +18,10 @@ from fleet.bridge.contracts import Profiles
 from fleet.bridge.protocol import ToServer
 from fleet.clients import RayRosterClient, RaySupervisorClient
 from fleet.dispatcher import Dispatcher
-from fleet.errors import FleetDraining
+from fleet.errors import FleetDraining, RegistryUnavailable
 from fleet.livekit_client import LiveKitClient
 from fleet.logs import configure_logs
+from fleet.metrics import Metrics
 from fleet.owned_tasks import OwnedTasks
 from fleet.registry import Registry
 from fleet.settings import FleetSettings
@@ -25,6 +29,8 @@ from fleet.settings import FleetSettings
 BRIDGE_PREFIX = "bridge-"
 VERSION = "1.0.0"
 """Of the worker, as LiveKit's logs have it."""
+
+log = structlog.get_logger(__name__)
 
 OpenDispatcher = Callable[
     [FleetSettings], Awaitable[tuple[Dispatcher, Callable[[], Awaitable[None]]]]
@@ -42,10 +48,10 @@ class BridgeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BridgeSnapshot:
+    pid: int
     registered: bool
     registrations: int
     running: int
-    counts: Mapping[str, int]
 
 
 class BridgeActor:
@@ -54,6 +60,7 @@ class BridgeActor:
     def __init__(self, config: BridgeConfig) -> None:
         configure_logs("bridge")
         self._config = config
+        self._metrics = Metrics()
         self._bridge: Bridge | None = None
         self._opening = asyncio.Lock()
         self._closed = False
@@ -62,17 +69,18 @@ class BridgeActor:
     async def open(self) -> None:
         await self._ready()
 
-    async def drain(self) -> None:
-        (await self._ready()).drain()
-
     async def snapshot(self) -> BridgeSnapshot:
         bridge = await self._ready()
         return BridgeSnapshot(
+            pid=os.getpid(),
             registered=self._connection.registered,
             registrations=self._connection.registrations,
             running=bridge.running,
-            counts=dict(bridge.counts),
         )
+
+    async def exposition(self) -> bytes:
+        """Its metrics, as Prometheus reads them."""
+        return self._metrics.exposition()
 
     async def shutdown(self, settle_s: float) -> None:
         """Sessions should be over: for ``settle_s`` it still tells the server how they ended."""
@@ -94,17 +102,19 @@ class BridgeActor:
     async def _opened(self) -> Bridge:
         settings = self._config.settings
         dispatcher, self._close_dispatcher = await self._config.open_dispatcher(settings)
-        self._livekit = LiveKitClient.from_settings(settings)
+        self._livekit = LiveKitClient.from_settings(settings, observe=self._metrics.livekit_call)
         self._registry = Registry.from_settings(settings)
         bridge = Bridge(
             BridgeParts(
+                fleet=await self._fleet_id(),
                 sessions=dispatcher,
                 roster=RayRosterClient(settings.ray_namespace),
                 supervisor=RaySupervisorClient(settings.ray_namespace),
                 records=self._registry,
-                dispatches=self._livekit,
+                rooms=self._livekit,
                 profiles=self._config.profiles,
                 send=self._send,
+                metrics=self._metrics,
             ),
             BridgeTiming(answer_s=settings.agent_answer_s),
         )
@@ -115,6 +125,15 @@ class BridgeActor:
         await bridge.open()
         self._tasks.start(self._connection.run())
         return bridge
+
+    async def _fleet_id(self) -> str:
+        """Nobody asks a restarted bridge to open again: it waits for Redis."""
+        while True:
+            try:
+                return await self._registry.fleet_id()
+            except RegistryUnavailable as error:
+                log.warning("bridge_waits_for_registry", error=str(error))
+                await asyncio.sleep(1.0)
 
     def _send(self, message: ToServer) -> bool:
         return self._connection.send(message)

@@ -1,25 +1,32 @@
 """LiveKit's jobs as sessions of this fleet. Knows no Ray.
 
-A job that is offered becomes a session that is held (permit, warm actor, account) before it is
-answered with yes; when it is assigned that session begins. A hold that nothing comes of is given
-back: no assignment in time, or the connection lost over it, as the server then asks others.
+A job's way, each in one task:
+
+    offered    its contract is checked and a slot taken: yes. Else no, and LiveKit asks others
+    assigned   the dispatcher begins its session, and claims the room for it
+    over       LiveKit is told how it ended
+
+A yes takes a slot and nothing more, so it comes at once however long an actor takes. Without an
+assignment the slot is free again by itself. It goes by the job: when another bridge is asked, as
+this one was lost, it finds the slot that the job has.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import structlog
 
 from agent_actor.contract import AgentError, EndReason, SessionId
 from agent_actor.messages import StopMode
 from fleet.bridge.contracts import Profiles, contract_of
-from fleet.bridge.jobs import JobBook, JobState
+from fleet.bridge.load import Books, LoadReports
+from fleet.bridge.lost_jobs import Claims, LostJobs, Rooms
 from fleet.bridge.protocol import (
     Answer,
     Assigned,
@@ -27,26 +34,32 @@ from fleet.bridge.protocol import (
     JobOffer,
     JobStatus,
     JobUpdate,
-    Load,
     Offered,
     Registered,
     Resumed,
     Terminated,
     ToServer,
-    load_of,
 )
 from fleet.dispatch_plan import DispatchRequest
-from fleet.dispatcher import Held
 from fleet.endings import Sleep
-from fleet.errors import FleetError, RoomTaken, SessionNotFound
+from fleet.errors import (
+    ControlPlaneUnavailable,
+    FleetDraining,
+    FleetError,
+    NoAnswer,
+    RoomTaken,
+    SessionNotFound,
+)
+from fleet.metrics import Metrics
 from fleet.owned_tasks import OwnedTasks
-from fleet.pool import PoolSnapshot
+from fleet.parts import agent_identity
 from fleet.records import SessionRecord
 from fleet.stopping import first_of
 
 AGENT_NAME = "Interviewer"
 RETRY_S = 0.1
 WATCH_S = 30.0
+TERMINATION_TRIES = 3
 _FAILURES = frozenset(
     {
         EndReason.ACTOR_LOST,
@@ -62,44 +75,43 @@ log = structlog.get_logger(__name__)
 class Sessions(Protocol):
     """The part of fleet.dispatcher.Dispatcher that is used here."""
 
-    async def hold(self, request: DispatchRequest, *, within_s: float) -> Held: ...
+    def check(self, request: DispatchRequest) -> None: ...
 
-    async def begin(self, held: Held) -> SessionRecord: ...
-
-    async def give_up(self, held: Held) -> None: ...
+    async def dispatch(self, request: DispatchRequest) -> Any: ...
 
     async def stop(
         self, session_id: str, *, reason: EndReason = ..., mode: StopMode = ...
     ) -> None: ...
 
 
-class Roster(Protocol):
-    async def snapshot(self) -> PoolSnapshot: ...
+class Roster(Books, Protocol):
+    async def admit(self, session_id: SessionId, within_s: float) -> None: ...
+
+    async def release(self, session_id: SessionId) -> None: ...
 
 
-class Endings(Protocol):
+class Supervisor(Protocol):
     async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool: ...
 
 
-class Records(Protocol):
+class Records(Claims, Protocol):
     async def get(self, session_id: str) -> SessionRecord: ...
-
-
-class Dispatches(Protocol):
-    async def has_dispatch(self, room: str, dispatch_id: str) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class BridgeParts:
-    """``send`` says whether the server is there to hear it."""
+    """``fleet``: what tells it from others that use the same LiveKit server. ``send`` says whether
+    the server is there to hear it."""
 
+    fleet: str
     sessions: Sessions
     roster: Roster
-    supervisor: Endings
+    supervisor: Supervisor
     records: Records
-    dispatches: Dispatches
+    rooms: Rooms
     profiles: Profiles
     send: Callable[[ToServer], bool]
+    metrics: Metrics = field(default_factory=Metrics)
     clock: Callable[[], float] = time.monotonic
     sleep: Sleep = asyncio.sleep
 
@@ -107,177 +119,225 @@ class BridgeParts:
 @dataclass(frozen=True, kw_only=True)
 class BridgeTiming:
     answer_s: float = 1.0
-    """For an answer to an offer, an actor included."""
+    """For an answer to an offer."""
     assignment_s: float = 5.0
     """From our yes to the assignment."""
     status_s: float = 2.5
     """Between two looks at how many slots are free."""
-    termination_tries: int = 3
+    full_status_s: float = 0.5
+    """While none is: nobody is asked who says so, and a job that nobody is asked about is lost."""
+
+    @property
+    def slot_s(self) -> float:
+        """How long an offered job has its slot."""
+        return self.answer_s + self.assignment_s
+
+
+@dataclass(kw_only=True)
+class _Job:
+    offer: JobOffer
+    session_id: SessionId
+    answer: Answer | None = None
+    """None while it is being decided."""
+    assigned: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Bridge:
     """Use: ``open``, then ``on_event`` and ``on_lost`` as the connection calls them, then
     ``aclose``. All in one event loop."""
 
-    def __init__(self, parts: BridgeParts, timing: BridgeTiming) -> None:
+    def __init__(self, parts: BridgeParts, timing: BridgeTiming = BridgeTiming()) -> None:
         self._parts = parts
         self._timing = timing
-        self._book = JobBook()
-        self._held: dict[str, Held] = {}
-        self._assigned: dict[str, asyncio.Event] = {}
-        self._tasks = OwnedTasks("bridge")
-        self._look = asyncio.Event()
-        self._draining = False
-        self.counts: Counter[str] = Counter()
-        """What became of offers: held, declined by code, not_assigned; and of jobs that began."""
+        self._jobs: dict[str, _Job] = {}
+        self._work = OwnedTasks("bridge-jobs")
+        self._keeping = OwnedTasks("bridge")
+        self._load = LoadReports(
+            parts.roster,
+            send=parts.send,
+            jobs=lambda: self.running,
+            every_s=timing.status_s,
+            full_every_s=timing.full_status_s,
+        )
+        self._lost_jobs = LostJobs(
+            parts.rooms,
+            parts.records,
+            identity_of=lambda job_id, room: agent_identity(self._session_of(job_id), room),
+            take_up=self._take_up,
+            sleep=parts.sleep,
+        )
 
     async def open(self) -> None:
-        self._tasks.start(self._keep_telling_load())
+        self._keeping.start(self._load.run())
+        self._keeping.start(self._lost_jobs.run())
 
     async def aclose(self, *, settle_s: float = 0.0) -> None:
-        """Takes no job any more and gives back what is held. Sessions under way go on."""
+        """Takes no job any more. Sessions under way go on; for ``settle_s`` the server is still
+        told how they end."""
         self.drain()
-        for job in self._book.in_state(JobState.HELD):
-            await self._give_up(job.offer.job_id)
-        if settle_s and self._book.in_state(JobState.RUNNING):
-            await self._tasks.settle(settle_s)
-        await self._tasks.aclose()
+        await self._work.settle(settle_s)
+        await self._keeping.aclose()
+        await self._work.aclose()
 
     def drain(self) -> None:
         """From now on it says that it is full, and declines."""
-        self._draining = True
-        self._look.set()
+        self._load.drain()
 
     @property
     def running(self) -> int:
-        return len(self._book.in_state(JobState.RUNNING))
+        return sum(job.assigned.is_set() for job in self._jobs.values())
 
     def on_event(self, event: Event) -> None:
         match event:
             case Registered():
-                self._resume()
+                self._registered()
             case Offered(job=offer):
                 self._offered(offer)
             case Assigned(job_id=job_id):
-                self._on_assigned(job_id)
+                self._assigned(job_id)
             case Terminated(job_id=job_id):
-                self._on_terminated(job_id)
+                self._terminated(job_id)
 
     def on_lost(self) -> None:
-        """The server asks others for what it has not assigned to us."""
-        for job in self._book.in_state(JobState.HELD):
-            self._tasks.start(self._give_up(job.offer.job_id))
+        self._parts.metrics.gauge("fleet_bridge_registered").set(0)
 
-    # Offers
+    def _session_of(self, job_id: str) -> SessionId:
+        return session_of(self._parts.fleet, job_id)
+
+    def _registered(self) -> None:
+        metrics = self._parts.metrics
+        metrics.gauge("fleet_bridge_registered").set(1)
+        metrics.counter("fleet_bridge_registrations_total").inc()
+        under_way = tuple(i for i, job in self._jobs.items() if job.assigned.is_set())
+        if under_way:
+            self._parts.send(Resumed(job_ids=under_way))
+        self._load.changed()
+
+    def _take_up(self, offer: JobOffer) -> None:
+        """A job that another bridge was given, and lost."""
+        if offer.job_id not in self._jobs and not self._load.draining:
+            self._start(offer, self._has_slot)
+
+    def _start(self, offer: JobOffer, is_ours: Callable[[_Job], Awaitable[bool]]) -> None:
+        self._jobs[offer.job_id] = job = _Job(
+            offer=offer, session_id=self._session_of(offer.job_id)
+        )
+        self._work.start(self._serve(job, is_ours))
+
+    # One job
 
     def _offered(self, offer: JobOffer) -> None:
-        known = self._book.offered(offer)
+        known = self._jobs.get(offer.job_id)
         if known is None:
-            self._tasks.start(self._decide(offer))
+            self._start(offer, self._is_given)
         elif known.answer is not None:
+            # Its first answer was lost with a connection.
             self._parts.send(known.answer)
 
-    async def _decide(self, offer: JobOffer) -> None:
-        try:
-            held = await self._hold(offer)
-        except (FleetError, AgentError) as error:
-            self._decline(offer, error.code, settled=_settles(error), why=str(error))
-        except Exception as error:
-            log.exception("offer_failed", job_id=offer.job_id)
-            self._decline(offer, "internal_error", why=type(error).__name__)
-        else:
-            await self._accept(offer, held)
-        self._look.set()
+    def _assigned(self, job_id: str) -> None:
+        job = self._jobs.get(job_id)
+        if job is None:
+            log.warning("assignment_of_no_use", job_id=job_id)
+            return
+        job.assigned.set()
 
-    async def _hold(self, offer: JobOffer) -> Held:
-        """Tries again while the room is held for a job that may not come of anything."""
+    async def _serve(self, job: _Job, is_ours: Callable[[_Job], Awaitable[bool]]) -> None:
+        """From its offer to its end."""
+        try:
+            if await is_ours(job):
+                await self._hold_interview(job)
+        finally:
+            del self._jobs[job.offer.job_id]
+            self._load.changed()
+
+    async def _has_slot(self, job: _Job) -> bool:
+        """Whether one that another bridge lost can be taken; if not, the next look finds it."""
+        if await self._reason_to_decline(job) is not None:
+            return False
+        log.warning("lost_job_taken_up", job_id=job.offer.job_id, room=job.offer.room)
+        self._parts.metrics.counter("fleet_bridge_lost_jobs_total").inc()
+        job.assigned.set()
+        return True
+
+    async def _is_given(self, job: _Job) -> bool:
+        """Whether it could be taken, and was given to us."""
+        began, metrics = self._parts.clock(), self._parts.metrics
+        code = await self._reason_to_decline(job)
+        identity = agent_identity(job.session_id, job.offer.room)
+        job.answer = Answer(
+            job_id=job.offer.job_id, available=code is None, identity=identity, name=AGENT_NAME
+        )
+        told = self._parts.send(job.answer)
+        metrics.counter("fleet_bridge_offers_total", answer=code or "accepted").inc()
+        metrics.histogram("fleet_bridge_answer_seconds").observe(self._parts.clock() - began)
+        if code is not None or not told:
+            return False
+        if await first_of(job.assigned, timeout_s=self._timing.assignment_s):
+            return True
+        log.warning("job_not_assigned", job_id=job.offer.job_id, room=job.offer.room)
+        return False
+
+    async def _reason_to_decline(self, job: _Job) -> str | None:
+        """A code; None: it is taken, and has a slot."""
+        offer, session_id = job.offer, job.session_id
+        try:
+            if self._load.draining:
+                raise FleetDraining
+            self._parts.sessions.check(self._request(offer))
+            async with asyncio.timeout(self._timing.answer_s):
+                await self._parts.roster.admit(session_id, self._timing.slot_s)
+        except TimeoutError:
+            error: Exception = NoAnswer("roster", self._timing.answer_s)
+        except (FleetError, AgentError) as refusal:
+            error = refusal
+        except Exception as unforeseen:
+            log.exception("offer_failed", job_id=offer.job_id)
+            error = unforeseen
+        else:
+            log.info("job_accepted", job_id=offer.job_id, room=offer.room, session_id=session_id)
+            return None
+        code = _code(error)
+        log.warning("job_declined", job_id=offer.job_id, room=offer.room, code=code, why=str(error))
+        return code
+
+    def _request(self, offer: JobOffer) -> DispatchRequest:
+        """Raises JobConfigInvalid."""
         contract = contract_of(offer, self._parts.profiles)
-        request = DispatchRequest(
+        return DispatchRequest(
             config=contract.config,
-            idempotency_key=f"livekit-room:{offer.room_sid or offer.room}",
+            session_id=self._session_of(offer.job_id),
             room=offer.room,
+            room_sid=offer.room_sid,
             first_comer=contract.first_comer,
         )
-        until = self._parts.clock() + self._timing.answer_s
-        while True:
-            left_s = until - self._parts.clock()
-            try:
-                return await self._parts.sessions.hold(request, within_s=max(left_s, RETRY_S))
-            except RoomTaken as error:
-                if error.begun or self._parts.clock() + RETRY_S >= until:
-                    raise
-            await self._parts.sleep(RETRY_S)
 
-    async def _accept(self, offer: JobOffer, held: Held) -> None:
-        job_id = offer.job_id
-        answer = Answer(
-            job_id=job_id, available=True, identity=held.agent_identity, name=AGENT_NAME
-        )
-        self._held[job_id] = held
-        self._assigned[job_id] = asyncio.Event()
-        self._book.held(answer)
-        self.counts["held"] += 1
-        log.info("job_held", job_id=job_id, room=offer.room, session_id=held.session_id)
-        told = not self._draining and self._parts.send(answer)
-        came = told and await first_of(self._assigned[job_id], timeout_s=self._timing.assignment_s)
-        if not came:
-            await self._give_up(job_id)
-
-    def _decline(self, offer: JobOffer, code: str, *, why: str, settled: bool = False) -> None:
-        answer = Answer(job_id=offer.job_id, available=False, settled=settled)
-        self._book.declined(answer)
-        self._parts.send(answer)
-        self.counts[f"declined:{code}"] += 1
-        log.warning("job_declined", job_id=offer.job_id, room=offer.room, code=code, why=why)
-
-    async def _give_up(self, job_id: str) -> None:
-        if not self._book.not_assigned(job_id):
-            return
-        held = self._forget(job_id)
-        self.counts["not_assigned"] += 1
-        log.warning("job_not_assigned", job_id=job_id, session_id=held.session_id)
-        await self._parts.sessions.give_up(held)
-        self._look.set()
-
-    def _forget(self, job_id: str) -> Held:
-        # Whoever waits for the assignment need not any more.
-        self._assigned.pop(job_id).set()
-        return self._held.pop(job_id)
-
-    # Jobs that are ours
-
-    def _on_assigned(self, job_id: str) -> None:
-        if not self._book.assigned(job_id):
-            log.info("assignment_of_no_use", job_id=job_id)
-            return
-        self._assigned[job_id].set()
-        self._tasks.start(self._live(job_id))
-
-    async def _live(self, job_id: str) -> None:
-        """From its assignment to its end, which the server is told."""
-        held = self._held[job_id]
+    async def _hold_interview(self, job: _Job) -> None:
+        job_id, session_id = job.offer.job_id, job.session_id
         status, error = JobStatus.FAILED, "internal_error"
         try:
-            await self._parts.sessions.begin(held)
+            await self._parts.sessions.dispatch(self._request(job.offer))
             self._update(job_id, JobStatus.RUNNING)
-            self.counts["begun"] += 1
-            status, error = await self._ended(held.session_id)
+            self._parts.metrics.counter("fleet_bridge_sessions_begun_total").inc()
+            status, error = await self._ended(session_id)
+        except RoomTaken as taken:
+            # Dispatched twice: the room has what this job was to bring.
+            log.warning("room_taken", job_id=job_id, room=job.offer.room, by=taken.session_id)
+            self._parts.metrics.counter("fleet_bridge_claims_refused_total").inc()
+            status, error = JobStatus.SUCCESS, ""
+            await self._parts.roster.release(session_id)
         except (FleetError, AgentError) as failure:
             error = failure.code
-            log.warning("job_failed", job_id=job_id, session_id=held.session_id, code=error)
-        finally:
-            self._book.over(job_id)
-            self._forget(job_id)
-        self.counts[status.value] += 1
+            log.warning("job_failed", job_id=job_id, session_id=session_id, code=error)
+        except Exception:
+            log.exception("job_failed", job_id=job_id, session_id=session_id)
         self._update(job_id, status, error)
-        self._look.set()
 
     async def _ended(self, session_id: SessionId) -> tuple[JobStatus, str]:
         while True:
             try:
                 if await self._parts.supervisor.wait_over(session_id, WATCH_S):
                     break
-            except FleetError as error:
+            except ControlPlaneUnavailable as error:
                 # It restarts, and takes the session over.
                 log.info("supervisor_away", session_id=session_id, code=error.code)
                 await self._parts.sleep(1.0)
@@ -290,71 +350,49 @@ class Bridge:
     def _update(self, job_id: str, status: JobStatus, error: str = "") -> None:
         self._parts.send(JobUpdate(job_id=job_id, status=status, error=error))
 
-    def _on_terminated(self, job_id: str) -> None:
-        job = self._book.get(job_id)
-        if job is not None and job.state is JobState.RUNNING:
-            self._tasks.start(self._terminate(job.offer))
+    # Ended by the server
 
-    async def _terminate(self, offer: JobOffer) -> None:
+    def _terminated(self, job_id: str) -> None:
+        job = self._jobs.get(job_id)
+        if job is not None and job.assigned.is_set():
+            self._work.start(self._terminate(job))
+
+    async def _terminate(self, job: _Job) -> None:
         """The server says the same when an agent has left the room, be it to make place for its
         successor; then the dispatch still stands, and the session is its supervisor's matter."""
-        if await self._still_wanted(offer):
-            log.info("agent_left_room", job_id=offer.job_id, room=offer.room)
+        job_id, session_id = job.offer.job_id, job.session_id
+        if await self._still_wanted(job.offer):
+            log.info("agent_left_room", job_id=job_id, room=job.offer.room)
             return
-        held = self._held.get(offer.job_id)
-        if held is None:
-            return
-        log.info("job_terminated", job_id=offer.job_id, session_id=held.session_id)
+        log.info("job_terminated", job_id=job_id, session_id=session_id)
         try:
             # Not a goodbye: the server puts the agent out three seconds later.
             await self._parts.sessions.stop(
-                held.session_id, reason=EndReason.OPERATOR, mode=StopMode.NOW
+                session_id, reason=EndReason.OPERATOR, mode=StopMode.NOW
             )
         except SessionNotFound:
             pass
         except FleetError as error:
-            log.warning("job_not_stopped", job_id=offer.job_id, code=error.code)
+            log.warning("job_not_stopped", job_id=job_id, code=error.code)
 
     async def _still_wanted(self, offer: JobOffer) -> bool:
         """False too if that cannot be learned: whoever ends a dispatch must not be ignored."""
-        for _ in range(self._timing.termination_tries):
+        for _ in range(TERMINATION_TRIES):
             try:
-                return await self._parts.dispatches.has_dispatch(offer.room, offer.dispatch_id)
+                found = await self._parts.rooms.dispatches(offer.room)
+                return offer.dispatch_id in {dispatch.id for dispatch in found}
             except FleetError as error:
                 log.info("dispatch_not_seen", job_id=offer.job_id, code=error.code)
                 await self._parts.sleep(RETRY_S)
         return False
 
-    def _resume(self) -> None:
-        running = tuple(job.offer.job_id for job in self._book.in_state(JobState.RUNNING))
-        if running:
-            self._parts.send(Resumed(job_ids=running))
-        self._look.set()
 
-    # How busy
-
-    async def _keep_telling_load(self) -> None:
-        while True:
-            self._look.clear()
-            self._parts.send(await self._load())
-            await first_of(self._look, timeout_s=self._timing.status_s)
-
-    async def _load(self) -> Load:
-        jobs = self.running
-        try:
-            books = (await self._parts.roster.snapshot()).books
-        except FleetError as error:
-            # Nobody could be given an actor now.
-            log.info("roster_away", code=error.code)
-            return load_of(taken=0, slots=0, draining=True, jobs=jobs)
-        return load_of(
-            taken=books.permits,
-            slots=books.max_sessions,
-            draining=books.draining or self._draining,
-            jobs=jobs,
-        )
+def session_of(fleet: str, job_id: str) -> SessionId:
+    """The same at every bridge of a fleet that is asked for the job."""
+    return SessionId(f"s-{hashlib.sha256(f'{fleet}/{job_id}'.encode()).hexdigest()[:24]}")
 
 
-def _settles(error: Exception) -> bool:
-    """Whether nobody else is to be asked either: the room has its interviewer."""
-    return isinstance(error, RoomTaken) and error.begun
+def _code(error: Exception) -> str:
+    if isinstance(error, (FleetError, AgentError)):
+        return error.code
+    return "internal_error"

@@ -1,4 +1,4 @@
-"""LiveKit's agent worker protocol: its words as plain data, and the state of one connection. Pure.
+"""LiveKit's agent worker protocol: its words as plain data. Pure.
 
 A worker opens a WebSocket and sends ``Register``; the server answers ``Registered``. From then on
 the server offers jobs (``Offered``), which each want an ``Answer``; to the first worker that says
@@ -7,13 +7,11 @@ its jobs (``JobUpdate``); the server tells that one is to end (``Terminated``).
 
 The server asks its workers for a job one after the other, and gives them 3 s together, from which
 it takes 0.2 s to choose a node. A worker that is silent for longer loses the job for everybody.
-
-    registering ──Registered──▶ open        both ──silence, a breach──▶ lost
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 MOST_LOAD = 0.6
@@ -64,20 +62,13 @@ class Terminated:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pong:
-    pass
-
-
-@dataclass(frozen=True, kw_only=True)
 class Unreadable:
     """Not a message, or none that is known here."""
 
     why: str
 
 
-FromServer = Registered | Offered | Assigned | Terminated | Pong | Unreadable
 Event = Registered | Offered | Assigned | Terminated
-"""What is passed on."""
 
 # What a worker says
 
@@ -90,11 +81,8 @@ class Register:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """``settled``: nobody else is to be asked for the job either."""
-
     job_id: str
     available: bool
-    settled: bool = False
     identity: str = ""
     """Of the agent, should the job be given to us."""
     name: str = ""
@@ -129,93 +117,7 @@ class Resumed:
     job_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ping:
-    at: float
-
-
-ToServer = Register | Answer | Load | JobUpdate | Resumed | Ping
-
-# One connection
-
-
-class Stage(StrEnum):
-    REGISTERING = "registering"
-    OPEN = "open"
-    LOST = "lost"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """``silence_s`` is more than two pings: the server answers each."""
-
-    register_s: float = 5.0
-    ping_s: float = 10.0
-    silence_s: float = 25.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Link:
-    stage: Stage
-    timing: Timing
-    heard_at: float
-    pinged_at: float
-    why_lost: str = ""
-
-
-def opened(
-    agent_name: str, version: str, now: float, timing: Timing
-) -> tuple[Link, tuple[ToServer, ...]]:
-    """A WebSocket has just been opened: what to send on it."""
-    link = Link(stage=Stage.REGISTERING, timing=timing, heard_at=now, pinged_at=now)
-    return link, (Register(agent_name=agent_name, version=version),)
-
-
-def received(link: Link, message: FromServer, now: float) -> tuple[Link, Event | None]:
-    """Apply one message. What is unreadable is passed over: a newer server may say more. Nothing
-    brings a lost connection back."""
-    if link.stage is Stage.LOST:
-        return link, None
-    heard = replace(link, heard_at=now)
-    match message:
-        case Pong() | Unreadable():
-            # Neither tells that we are registered; it must not put off that deadline.
-            return (heard if link.stage is Stage.OPEN else link), None
-        case Registered() if link.stage is Stage.REGISTERING:
-            return replace(heard, stage=Stage.OPEN, pinged_at=now), message
-        case Registered():
-            return heard, None
-        case _ if link.stage is Stage.REGISTERING:
-            return _lost(link, "the server spoke of jobs before it registered us"), None
-        case _:
-            return heard, message
-
-
-def tick(link: Link, now: float) -> tuple[Link, tuple[ToServer, ...]]:
-    """What is due at ``now``: a ping, or the end of patience."""
-    if link.stage is Stage.LOST or now < next_deadline(link):
-        return link, ()
-    if link.stage is Stage.REGISTERING:
-        return _lost(link, f"not registered within {link.timing.register_s:g} s"), ()
-    if now >= link.heard_at + link.timing.silence_s:
-        return _lost(link, f"nothing heard for {link.timing.silence_s:g} s"), ()
-    return replace(link, pinged_at=now), (Ping(at=now),)
-
-
-def next_deadline(link: Link) -> float:
-    """When ``tick`` next has something to do; never, once it is lost."""
-    match link.stage:
-        case Stage.REGISTERING:
-            return link.heard_at + link.timing.register_s
-        case Stage.OPEN:
-            silent = link.heard_at + link.timing.silence_s
-            return min(link.pinged_at + link.timing.ping_s, silent)
-        case _:
-            return float("inf")
-
-
-def _lost(link: Link, why: str) -> Link:
-    return replace(link, stage=Stage.LOST, why_lost=why)
+ToServer = Register | Answer | Load | JobUpdate | Resumed
 
 
 def load_of(*, taken: int, slots: int, draining: bool, jobs: int) -> Load:
@@ -225,7 +127,7 @@ def load_of(*, taken: int, slots: int, draining: bool, jobs: int) -> Load:
     return Load(full=full, load=MOST_LOAD * share, jobs=jobs)
 
 
-def pause_s(failures: int, roll: float, *, first_s: float = 0.5, longest_s: float = 15.0) -> float:
+def pause_s(failures: int, roll: float, *, first_s: float = 0.5, longest_s: float = 3.0) -> float:
     """Before the next try to connect, after so many that failed: it doubles up to ``longest_s``,
     and ``roll`` (0 to 1) takes up to half of it off, so that bridges do not come all at once."""
     full = min(longest_s, first_s * 2.0 ** min(max(failures, 1) - 1, 10))

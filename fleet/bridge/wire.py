@@ -9,14 +9,12 @@ from livekit.protocol import models
 from fleet.bridge.protocol import (
     Answer,
     Assigned,
-    FromServer,
+    Event,
     JobOffer,
     JobStatus,
     JobUpdate,
     Load,
     Offered,
-    Ping,
-    Pong,
     Register,
     Registered,
     Resumed,
@@ -32,7 +30,7 @@ _STATUS = {
 }
 
 
-def decode(data: bytes) -> FromServer:
+def decode(data: bytes) -> Event | Unreadable:
     """Never raises: what cannot be read is Unreadable."""
     message = proto.ServerMessage()
     try:
@@ -49,8 +47,6 @@ def decode(data: bytes) -> FromServer:
             return Assigned(job_id=message.assignment.job.id)
         case "termination" if message.termination.job_id:
             return Terminated(job_id=message.termination.job_id)
-        case "pong":
-            return Pong()
         case other:
             return Unreadable(why=f"{other or 'a message'} of no use here")
 
@@ -78,8 +74,6 @@ def _message(message: ToServer) -> proto.WorkerMessage:
         case Resumed():
             resumed = proto.MigrateJobRequest(job_ids=list(message.job_ids))
             return proto.WorkerMessage(migrate_job=resumed)
-        case Ping():
-            return proto.WorkerMessage(ping=proto.WorkerPing(timestamp=int(message.at * 1000)))
 
 
 def _register(message: Register) -> proto.RegisterWorkerRequest:
@@ -102,7 +96,6 @@ def _answer(message: Answer) -> proto.AvailabilityResponse:
     return proto.AvailabilityResponse(
         job_id=message.job_id,
         available=message.available,
-        terminate=message.settled,
         participant_identity=message.identity,
         participant_name=message.name,
     )

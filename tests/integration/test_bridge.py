@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 from livekit import api, rtc
 from livekit.protocol.room import RoomConfiguration
+from prometheus_client.parser import text_string_to_metric_families
 
 from fleet.bridge.actor import BridgeSnapshot
 from fleet.local.livekit import LiveKitAccess, LiveKitServer
@@ -29,7 +32,7 @@ JOB = json.dumps(contract())
 
 def with_agents(redis_url: str, livekit: LiveKitAccess, **changes: Any) -> FleetSettings:
     name = f"interviewer-{secrets.token_hex(3)}"
-    return settings_for(redis_url, livekit, **{"agent_name": name, **changes})
+    return settings_for(redis_url, livekit, **{"agent_name": name, "agent_bridges": 1, **changes})
 
 
 class Dispatching:
@@ -84,6 +87,17 @@ async def registered(fleet: Fleet, number: int = 0, *, times: int = 1) -> None:
     await until(look, within_s=40)
 
 
+async def offers(fleet: Fleet, answer: str) -> float:
+    """How many offers all bridges together gave that answer."""
+    count = 0.0
+    for bridge in fleet.plane.bridges:
+        text = (await bridge.exposition()).decode()
+        for family in text_string_to_metric_families(text):
+            if family.name == "fleet_bridge_offers":
+                count += sum(s.value for s in family.samples if s.labels.get("answer") == answer)
+    return count
+
+
 async def records(fleet: Fleet, *rooms: str) -> list[SessionRecord]:
     return [r async for r in fleet.registry.active() if r.room in rooms]
 
@@ -131,7 +145,7 @@ async def test_a_job_without_a_contract_is_declined(
         await user.dispatch(room_name(), metadata="")
 
         async def declined() -> bool:
-            return (await bridge(fleet)).counts.get("declined:job_config_invalid") == 1
+            return await offers(fleet, "job_config_invalid") == 1
 
         await until(declined)
     assert await fleet.permits() == 0
@@ -189,3 +203,65 @@ async def test_a_restarted_server_is_registered_with_again(
             room = room_name()
             await user.dispatch(room)
             assert len(await joined(fleet, room)) == 1
+
+
+@pytest.fixture
+async def pair(
+    ray_cluster: RayCluster, shared_redis: str, livekit_server: LiveKitAccess
+) -> AsyncIterator[Fleet]:
+    """Two bridges, ten slots, and far fewer warm actors."""
+    settings = with_agents(
+        shared_redis, livekit_server, agent_bridges=2, warm_actors=3, max_sessions=10
+    )
+    async with own_fleet(settings) as fleet:
+        await ready(fleet)
+        yield fleet
+
+
+async def test_of_a_burst_of_ten_each_room_gets_exactly_one(
+    pair: Fleet, livekit_server: LiveKitAccess
+) -> None:
+    async with dispatching(pair, livekit_server) as user:
+        for _ in range(2):
+            rooms = [room_name() for _ in range(10)]
+            await asyncio.gather(*map(user.dispatch, rooms))
+            found = await joined(pair, *rooms)
+            assert sorted(r.room for r in found) == sorted(rooms)
+            await asyncio.gather(*(pair.end(r.session_id) for r in found))
+            await until(pair.all_free)
+    assert await offers(pair, "accepted") == 20
+
+
+async def test_dispatched_twice_at_once_a_room_gets_one(
+    pair: Fleet, livekit_server: LiveKitAccess
+) -> None:
+    async with dispatching(pair, livekit_server) as user:
+        rooms = [room_name() for _ in range(5)]
+        await asyncio.gather(*map(user.dispatch, rooms * 2))
+
+        async def all_offered() -> bool:
+            return await offers(pair, "accepted") == 10
+
+        await until(all_offered)
+        found = await joined(pair, *rooms)
+        assert sorted(r.room for r in found) == sorted(rooms)
+        for record in found:
+            await pair.end(record.session_id)
+        # Nobody else comes when the first has gone.
+        assert await records(pair, *rooms) == []
+
+
+async def test_beside_a_killed_bridge_the_other_takes_all(
+    pair: Fleet, livekit_server: LiveKitAccess
+) -> None:
+    async with dispatching(pair, livekit_server) as user:
+        before = room_name()
+        await user.dispatch(before)
+        (session,) = await joined(pair, before)
+        os.kill((await bridge(pair, 0)).pid, signal.SIGKILL)
+        rooms = [room_name() for _ in range(5)]
+        await asyncio.gather(*map(user.dispatch, rooms))
+        await joined(pair, *rooms)
+        await registered(pair, 0)
+        (same,) = await records(pair, before)
+        assert (same.session_id, same.attempt) == (session.session_id, 1)

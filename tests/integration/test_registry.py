@@ -27,7 +27,7 @@ from fleet.errors import (
 from fleet.local.redis import Fsync, RedisServer
 from fleet.local.run_dir import RunDir
 from fleet.records import LIFE, Step, may_move
-from fleet.registry import Registry, SessionRecord, new_session_id
+from fleet.registry import Created, Registry, SessionRecord, new_session_id
 
 T0 = 1_795_000_000.0
 RECORD_TTL_S = 1_000
@@ -151,6 +151,28 @@ async def test_claims_last_as_long_as_they_should(redis_server: str) -> None:
     await registry.create(a_record(idempotency_key="k"), body_hash="h")
 
     assert 86_390 < await redis.ttl("t:claim:k") <= 86_400
+    await registry.aclose()
+
+
+async def test_an_exclusive_claim_holds_until_its_session_is_gone(redis_server: str) -> None:
+    redis = open_redis(redis_server)
+    registry = Registry(redis, "t", idempotency_ttl_s=60)
+
+    async def claim(session_id: str, room: str = "RM_1") -> Created:
+        record = a_record(session_id, idempotency_key="theirs")
+        return await registry.create(record, body_hash=room, exclusive=True)
+
+    first = await claim("s-1")
+    assert (first.existing, first.after) == (False, None)
+    assert await redis.ttl("t:claim:theirs") > 24 * 3600
+    assert (await claim("s-2")).existing
+    with pytest.raises(IdempotencyConflict):
+        await claim("s-2", room="RM_2")
+
+    await registry.end("s-1", EndReason.COMPLETED)
+
+    at_once = await asyncio.gather(*(claim(f"s-{n}") for n in range(2, 8)))
+    assert [c.after for c in at_once if not c.existing] == ["s-1"]
     await registry.aclose()
 
 

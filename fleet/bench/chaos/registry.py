@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from fleet.bench.chaos import actor_kill, control_kill, outages
+from fleet.bench.chaos import actor_kill, bridge, control_kill, outages
 from fleet.bench.chaos.fault import Fault
 
-FAULTS: tuple[Fault, ...] = (actor_kill.FAULT, control_kill.FAULT, outages.REDIS, outages.LIVEKIT)
+FAULTS: tuple[Fault, ...] = (
+    actor_kill.FAULT,
+    control_kill.FAULT,
+    outages.REDIS,
+    outages.LIVEKIT,
+    bridge.FAULT,
+)

@@ -109,8 +109,17 @@ class FakeRoster:
         self.reassign_failure: FleetError | None = None
         self.release_failure: FleetError | None = None
         self.gate: asyncio.Event | None = None
-        """Reserving waits for it."""
+        """Reserving and admitting wait for it."""
+        self.admitted: dict[SessionId, float] = {}
         self._number = 0
+
+    async def admit(self, session_id: SessionId, within_s: float) -> None:
+        self.asked.append("admit")
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.admitted[session_id] = within_s
 
     async def reserve(self, session_id: SessionId, wait_s: float) -> Reservation:
         self.asked.append("reserve")
@@ -137,6 +146,7 @@ class FakeRoster:
         if self.release_failure is not None:
             raise self.release_failure
         self.held.pop(session_id, None)
+        self.admitted.pop(session_id, None)
 
     def _given(self, session_id: SessionId) -> Reservation:
         self._number += 1
@@ -233,23 +243,31 @@ class FakeRecords:
         """What is asked for and never answered."""
         self.observing: dict[str, tuple[str, ...]] = {}
 
-    async def create(self, record: SessionRecord, *, body_hash: str = "") -> Created:
+    async def create(
+        self, record: SessionRecord, *, body_hash: str = "", exclusive: bool = False
+    ) -> Created:
         self._ask("create")
-        key = record.idempotency_key
+        key, after = record.idempotency_key, None
         if key is not None and key in self.claims:
             session_id, known = self.claims[key]
-            if known != body_hash:
+            if exclusive and self.records[session_id].is_gone:
+                after = session_id
+            elif known != body_hash:
                 raise IdempotencyConflict(session_id)
-            return Created(record=self.records[session_id], existing=True)
+            else:
+                return Created(record=self.records[session_id], existing=True)
         if key is not None:
             self.claims[key] = (record.session_id, body_hash)
         self.records[record.session_id] = record
-        return Created(record=record, existing=False)
+        return Created(record=record, existing=False, after=after)
 
     async def get(self, session_id: str) -> SessionRecord:
         if session_id not in self.records:
             raise SessionNotFound(session_id)
         return self.records[session_id]
+
+    async def claimant(self, key: str) -> SessionRecord | None:
+        return self.records[self.claims[key][0]] if key in self.claims else None
 
     async def active(self) -> AsyncIterator[SessionRecord]:
         for record in list(self.records.values()):
@@ -328,6 +346,10 @@ class FakeSupervisor:
         self.silent = False
         self.known: set[SessionId] = set()
         self.stops: list[tuple[SessionId, EndReason, Any]] = []
+        self.over: dict[SessionId, asyncio.Event] = {}
+        """Set by a test when a session that was started is over."""
+        self.staying: set[SessionId] = set()
+        """Those that nobody waits for long enough."""
 
     async def start(self, request: Any, deadline_s: float) -> JoinReport:
         self.asked.append("start")
@@ -345,6 +367,14 @@ class FakeSupervisor:
         if session_id not in self.known:
             raise SessionNotFound(session_id)
         self.stops.append((session_id, reason, mode))
+
+    async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool:
+        self.asked.append("wait_over")
+        if session_id in self.staying:
+            return False
+        if session_id in self.known:
+            await self.over.setdefault(session_id, asyncio.Event()).wait()
+        return True
 
 
 class FakeActor:

@@ -19,6 +19,7 @@ from fleet.errors import (
     LiveKitUnavailable,
     NoAnswer,
     RegistryUnavailable,
+    RoomTaken,
     SessionNotFound,
 )
 from tests.unit.fleet.control_fakes import (
@@ -422,3 +423,81 @@ class TestStop:
         before = await world.records.end("s-1", EndReason.COMPLETED)
         await world.dispatcher.stop("s-1")
         assert world.records.records["s-1"] == before
+
+
+class TestTheirRoom:
+    """Rooms that LiveKit dispatches."""
+
+    async def theirs(self, world, session_id, sid="RM_1"):
+        return await world.dispatch(session_id=session_id, room="theirs", room_sid=sid)
+
+    async def test_the_session_is_the_supervisor_s_before_it_has_an_actor(self, world):
+        given = await self.theirs(world, "s-job")
+        assert world.asked == ["create", "open", "start", "update:joined", "add_facts"]
+        assert (given.record.session_id, given.record.room) == ("s-job", "theirs")
+        (request,) = world.supervisor.requests
+        assert json.loads(request.metadata)["session_id"] == "s-job"
+        assert not request.owns_room
+
+    async def test_one_session_at_a_time(self, world):
+        await self.theirs(world, "s-1")
+        with pytest.raises(RoomTaken) as taken:
+            await self.theirs(world, "s-2")
+        assert taken.value.session_id == "s-1"
+        assert list(world.records.records) == ["s-1"]
+        assert len(world.supervisor.requests) == 1
+
+    async def test_of_many_at_once_one(self, world):
+        asked = [self.theirs(world, f"s-{n}") for n in range(10)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert sum(isinstance(answer, RoomTaken) for answer in answers) == 9
+        assert len(world.supervisor.requests) == 1
+
+    async def test_the_next_one_waits_until_the_first_is_cleared_up(self, world):
+        await self.theirs(world, "s-1")
+        await world.records.end("s-1", EndReason.COMPLETED)
+        world.supervisor.over["s-1"] = asyncio.Event()
+        second = asyncio.create_task(self.theirs(world, "s-2"))
+        while "wait_over" not in world.asked:
+            await asyncio.sleep(0)
+        assert len(world.supervisor.requests) == 1
+        world.supervisor.over["s-1"].set()
+        await second
+        assert [r.session_id for r in world.supervisor.requests] == ["s-1", "s-2"]
+
+    async def test_a_room_made_anew_is_taken_while_the_session_goes_on(self, world):
+        await self.theirs(world, "s-1", sid="RM_1")
+        world.supervisor.staying.add("s-1")
+        with pytest.raises(RoomTaken):
+            await self.theirs(world, "s-2", sid="RM_2")
+
+    async def test_a_room_made_anew_after_the_session_is_free(self, world):
+        await self.theirs(world, "s-1", sid="RM_1")
+        world.supervisor.over["s-1"] = over = asyncio.Event()
+        second = asyncio.create_task(self.theirs(world, "s-2", sid="RM_2"))
+        while "wait_over" not in world.asked:
+            await asyncio.sleep(0)
+        await world.records.end("s-1", EndReason.ROOM_FAILED)
+        over.set()
+        await second
+        assert len(world.supervisor.requests) == 2
+
+    async def test_what_fails_is_given_back_and_the_room_is_free(self, world):
+        world.budget.verdict = Verdict.END
+        with pytest.raises(BudgetExhausted):
+            await self.theirs(world, "s-1")
+        assert world.nothing_left()
+        assert "release" in world.asked
+        world.budget.verdict = Verdict.GO_ON
+        await self.theirs(world, "s-2")
+
+    async def test_a_check_begins_nothing(self, world):
+        world.dispatcher.check(DispatchRequest(config=config(), room="theirs"))
+        world.resolve = refuse_model
+        with pytest.raises(ModelRetired):
+            world.dispatcher.check(DispatchRequest(config=config(), room="theirs"))
+        assert world.asked == []
+
+
+def refuse_model(given):
+    raise ModelRetired("gone, use another")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge, Histogram
 
 from agent_actor.contract import EndReason, SessionId
 from agent_actor.messages import SessionResult, TokenCounts, UsageReport
@@ -86,5 +86,6 @@ def test_every_metric_is_exposed_and_described() -> None:
 
 
 def test_names_carry_their_unit() -> None:
+    ends = {Counter: "_total", Histogram: "_seconds", Gauge: ""}
     for spec in SPECS:
-        assert spec.name.endswith("_total" if spec.kind is Counter else "_seconds")
+        assert spec.name.endswith(ends[spec.kind])

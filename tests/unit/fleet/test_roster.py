@@ -409,6 +409,80 @@ class TestFailures:
         assert books.snapshot(2).permits == 0
 
 
+class TestAdmission:
+    def test_it_takes_a_slot_and_no_actor(self):
+        books = warm_roster(max_sessions=1)
+        assert books.admit(A, 0, 6) is None
+        assert books.admit(A, 0, 6) is None
+        refused = books.admit(B, 0, 6)
+        assert isinstance(refused, TurnAway)
+        assert refused.why is Why.SLOTS
+        assert books.snapshot(0).warm == 1
+        actor_of(books.reserve(A, 1, 10))
+
+    def test_it_never_waits_for_a_slot_however_soon_one_may_come(self):
+        books = warm_roster(max_sessions=1)
+        books.reserve(A, 0, 10)
+        books.begin(A, 0)
+        books.release(A, 5)
+        books.reserve(B, 5, 10)
+        assert isinstance(books.admit(C, 5, 6), TurnAway)
+
+    def test_those_who_wait_for_a_slot_come_first(self):
+        books = roster(max_sessions=1)
+        assert isinstance(books.reserve(A, 0, 10), Wait)
+        assert isinstance(books.admit(B, 0, 6), TurnAway)
+
+    def test_without_a_warm_actor_it_waits_for_one_whatever_the_estimate(self):
+        books = roster(expected_warm_s=100.0)
+        for session in (A, B, C, D):
+            assert books.admit(session, 0, 6) is None
+        for session in (A, B, C, D):
+            assert isinstance(books.reserve(session, 1, 50), Wait)
+        assert books.snapshot(1).waiting == 4
+        served = []
+        for now in (2, 3):
+            for start in books.tick(now):
+                served += books.actor_warm(start.actor_id, now)
+        assert [grant.session_id for grant in served] == [A, B, C, D]
+
+    def test_a_slot_that_nobody_asks_an_actor_for_is_free_again(self):
+        books = warm_roster(max_sessions=1)
+        books.admit(A, 0, 6)
+        assert books.next_due(0) == 6
+        books.tick(6)
+        assert books.snapshot(6).permits == 0
+        assert books.admit(B, 6, 6) is None
+
+    def test_asking_again_puts_that_off(self):
+        books = warm_roster(max_sessions=1)
+        books.admit(A, 0, 6)
+        books.admit(A, 5, 6)
+        books.tick(10)
+        assert books.snapshot(10).permits == 1
+
+    def test_given_back_the_next_in_the_queue_has_the_slot(self):
+        books = warm_roster(max_sessions=1, warm_target=1)
+        books.admit(A, 0, 6)
+        books._forecast.ended(1.0)
+        assert isinstance(books.reserve(B, 0, 10), Wait)
+        (grant,) = books.release(A, 1)
+        assert (grant.session_id, isinstance(grant, Grant)) == (B, True)
+
+    def test_its_supervisor_may_ask_for_the_actor(self):
+        books = warm_roster()
+        books.admit(A, 0, 6)
+        (grant,) = books.reassign(A, 1, 10)
+        assert books.begin(A, 1) == actor_of(grant)
+
+    def test_none_while_draining_but_those_that_have_one_go_on(self):
+        books = warm_roster()
+        books.admit(A, 0, 6)
+        books.drain(True)
+        assert books.admit(B, 0, 6).why is Why.DRAINING
+        actor_of(books.reserve(A, 1, 10))
+
+
 class TestAdoption:
     def test_a_live_actor_keeps_its_session(self):
         books = roster()
@@ -463,6 +537,10 @@ class Burst(RuleBasedStateMachine):
         self.used: set[ActorId] = set()
         self.had_one: set[SessionId] = set()
         """Sessions whose actor was lost or given up: they go before the others."""
+        self.admitted: set[SessionId] = set()
+        """They have a slot, and have not asked for an actor yet."""
+        self.promised: set[SessionId] = set()
+        """They had been admitted: they go before those without a slot, in turn."""
         self.starting: list[ActorId] = []
         self.killed: set[ActorId] = set()
 
@@ -481,14 +559,21 @@ class Burst(RuleBasedStateMachine):
                     assert actor not in self.used | self.killed
                     assert actor not in self.granted.values()
                     # Whoever waits is served in turn; who does not wait found nobody waiting.
-                    assert self.waiting[:1] in ([], [session])
-                    self.waiting = self.waiting[1:]
+                    at_once = session in self.promised and session not in self.waiting
+                    assert at_once or self.waiting[:1] in ([], [session])
+                    self.waiting = [s for s in self.waiting if s != session]
                     self.granted[session] = actor
                 case Wait(session_id=session):
-                    place = 0 if session in self.had_one else len(self.waiting)
-                    self.waiting.insert(place, session)
+                    self.waiting.insert(self.place_of(session), session)
                 case TurnAway(session_id=session):
                     self.waiting = [s for s in self.waiting if s != session]
+
+    def place_of(self, session):
+        if session in self.had_one:
+            return 0
+        if session in self.promised:
+            return len({*self.had_one, *self.promised} & set(self.waiting))
+        return len(self.waiting)
 
     def forget(self, actor):
         self.starting = [a for a in self.starting if a != actor]
@@ -498,6 +583,21 @@ class Burst(RuleBasedStateMachine):
     def arrive(self, wait_s):
         self.number += 1
         self.execute([self.books.reserve(SessionId(f"s{self.number}"), self.now, wait_s)])
+
+    @rule(within_s=st.floats(0.1, 20))
+    def admit(self, within_s):
+        self.number += 1
+        session = SessionId(f"s{self.number}")
+        if self.books.admit(session, self.now, within_s) is None:
+            self.admitted.add(session)
+
+    @precondition(lambda self: self.admitted)
+    @rule(data=st.data(), wait_s=st.floats(0, 20))
+    def ask_for_the_actor(self, data, wait_s):
+        session = data.draw(st.sampled_from(sorted(self.admitted)))
+        self.admitted.remove(session)
+        self.promised.add(session)
+        self.execute([self.books.reserve(session, self.now, wait_s)])
 
     @precondition(lambda self: self.granted)
     @rule(data=st.data())
@@ -517,11 +617,12 @@ class Burst(RuleBasedStateMachine):
         self.execute(self.books.reassign(session, self.now, wait_s))
         assert actor in self.killed
 
-    @precondition(lambda self: self.begun or self.waiting or self.granted)
+    @precondition(lambda self: self.begun or self.waiting or self.granted or self.admitted)
     @rule(data=st.data())
     def leave(self, data):
-        everyone = sorted({*self.begun, *self.waiting, *self.granted})
+        everyone = sorted({*self.begun, *self.waiting, *self.granted, *self.admitted})
         session = data.draw(st.sampled_from(everyone))
+        self.admitted.discard(session)
         self.granted.pop(session, None)
         actor = self.begun.pop(session, None)
         self.execute(self.books.release(session, self.now))
@@ -558,6 +659,7 @@ class Burst(RuleBasedStateMachine):
         held = {v.session_id for v in self.books.snapshot(self.now).actors}
         self.granted = {s: a for s, a in self.granted.items() if s in held}
         self.execute(commands)
+        self.admitted &= set(self.books._permits)
         due = self.books.next_due(self.now)
         assert due is None or due > self.now
 
@@ -565,8 +667,8 @@ class Burst(RuleBasedStateMachine):
     def permits_fit_and_add_up(self):
         seen = self.books.snapshot(self.now)
         assert seen.permits - seen.waiting <= self.limits.max_sessions
-        assert seen.permits == len({*self.waiting, *self.granted, *self.begun})
-        assert seen.waiting <= self.limits.queue_limit + len(self.had_one)
+        assert seen.permits == len({*self.waiting, *self.granted, *self.begun, *self.admitted})
+        assert seen.waiting <= self.limits.queue_limit + len(self.had_one | self.promised)
         assert len(seen.actors) <= self.limits.max_sessions
         assert seen.starting <= self.limits.max_starting
         assert seen.waiting == len(self.waiting) <= seen.permits
@@ -576,7 +678,7 @@ class Burst(RuleBasedStateMachine):
     def nobody_waits_beside_a_warm_actor_and_a_free_slot(self):
         seen = self.books.snapshot(self.now)
         free = self.limits.max_sessions - (seen.permits - seen.waiting)
-        free -= len(self.had_one & set(self.waiting))
+        free -= len((self.had_one | self.promised) & set(self.waiting))
         assert not (seen.waiting and seen.warm and free > 0)
 
     @invariant()
