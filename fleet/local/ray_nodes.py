@@ -1,5 +1,5 @@
-"""Ray nodes of their own on this machine, each by its own ``ray start`` on a loopback address of its
-own, as on several machines: each may be lost, stopped and started by itself.
+"""Several Ray nodes on this machine, each by a ``ray start`` of its own on its own loopback address,
+as on several machines: each may be lost, stopped and started by itself.
 """
 
 from __future__ import annotations
@@ -120,7 +120,13 @@ async def ray_head(
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     folder, (port,) = run.folder("r"), free_ports(1)
     arguments = ["--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false"]
-    node = _node(run, settings or NodeSettings(), arguments, _redis_env(redis_url))
+    env: dict[str, str] = {}
+    if redis_url is not None:
+        redis = urlsplit(redis_url)
+        env["RAY_REDIS_ADDRESS"] = f"{redis.hostname}:{redis.port}"
+        # Ray takes it no other way, and shows it in its own processes' arguments too.
+        arguments += [f"--redis-password={unquote(redis.password)}"] if redis.password else []
+    node = _node(run, settings or NodeSettings(), arguments, env)
     try:
         await node.start()
         yield RayHead(address=f"{node.address}:{port}", process=node, folder=folder)
@@ -157,15 +163,6 @@ def _node(
         },
     )
     return RayNodeProcess(name, address, command, run.logs)
-
-
-def _redis_env(url: str | None) -> dict[str, str]:
-    """Of Redis's addresses the head takes host and port only, and the password apart."""
-    if url is None:
-        return {}
-    parts = urlsplit(url)
-    password = {"RAY_REDIS_PASSWORD": unquote(parts.password)} if parts.password else {}
-    return {"RAY_REDIS_ADDRESS": f"{parts.hostname}:{parts.port}", **password}
 
 
 def _tree(pid: int) -> list[psutil.Process]:

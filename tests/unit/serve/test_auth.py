@@ -26,6 +26,11 @@ GUARDED = [
     ("GET", "/v1/studies/s/cost"),
     ("GET", "/v1/studies/s/cost.csv"),
     ("GET", "/v1/fleet"),
+    ("POST", "/v1/fleet/drain"),
+    ("DELETE", "/v1/fleet/drain"),
+    ("GET", "/v1/nodes"),
+    ("POST", "/v1/nodes/n/drain"),
+    ("DELETE", "/v1/nodes/n/drain"),
     ("GET", "/v1/contract/schema"),
     ("GET", "/metrics"),
 ]
@@ -50,7 +55,7 @@ async def test_the_guarded_routes_are_all_but_probes_and_webhook(app: FastAPI) -
     paths = app.openapi()["paths"]
     all_routes = {(method.upper(), path) for path, ops in paths.items() for method in ops}
     named = {
-        (m, p.replace("s-1", "{session_id}").replace("/s/", "/{study_id}/")) for m, p in GUARDED
+        (m, p.replace("s-1", "{session_id}").replace("/s/", "/{study_id}/").replace("/n/", "/{node}/")) for m, p in GUARDED
     }
     assert all_routes - named == {
         ("GET", "/healthz"),
