@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -36,10 +36,10 @@ log = structlog.get_logger(__name__)
 
 
 @pytest.fixture
-async def two_nodes(run: RunDir, ray_cluster: RayCluster) -> AsyncIterator[None]:
+def two_nodes(run: RunDir, ray_cluster: RayCluster) -> Iterator[None]:
     """The only ones with places for session actors."""
     settings = NodeSettings(resources={SLOT_RESOURCE: 4})
-    async with (
+    with (
         ray_node(run, ray_cluster.address, settings),
         ray_node(run, ray_cluster.address, settings),
     ):
