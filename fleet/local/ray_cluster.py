@@ -98,6 +98,16 @@ def local_ray(run: RunDir, settings: RaySettings | None = None) -> Iterator[RayC
 
 
 @contextmanager
+def joined_ray(address: str, *, node_address: str | None = None) -> Iterator[str]:
+    """This process as a driver of the cluster at ``address``, on the node at ``node_address``, by
+    default on its head. A driver goes with its node.
+    """
+    options: dict[str, Any] = {} if node_address is None else {"_node_ip_address": node_address}
+    with _joined(address=address, **options) as found:
+        yield found
+
+
+@contextmanager
 def _joined(*, skip_setup_worker: bool = False, **options: Any) -> Iterator[str]:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

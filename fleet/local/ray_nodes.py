@@ -1,6 +1,6 @@
-"""Several Ray nodes on this machine, each by a ``ray start`` of its own on its own loopback address,
-as on several machines: each may be lost, stopped and started by itself. Linux only: elsewhere there
-is one such address.
+"""Several Ray nodes on this machine, each by a ``ray start`` of its own on its own loopback
+address, as on several machines: each may be lost, stopped and started by itself. Linux only:
+elsewhere there is one such address.
 
 Everything here blocks, for seconds where something starts.
 """
