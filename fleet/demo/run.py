@@ -67,7 +67,7 @@ async def _run(options: StackOptions, seed: int) -> list[Outcome] | None:
     async with local_fleet(options, lambda line: console.print(line, style="dim")) as fleet:
         stop.rearm()
         interviews = asyncio.create_task(_interviews(fleet, seed))
-        stopped = asyncio.create_task(stop.wait())
+        stopped = asyncio.create_task(stop.asked.wait())
         done, _ = await asyncio.wait({interviews, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if interviews not in done:

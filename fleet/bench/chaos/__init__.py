@@ -5,6 +5,7 @@ fault       what a fault is: its name, how many trials, what it needs, what runs
 stage       the whole fleet on real parts, and interviews on it with participants who speak
 interview   one interview, by the participant's ears, the journal, the invoice and the ledger
 cluster     which process each Ray actor is
+nodes       a cluster of several Ray nodes, for faults that strike whole ones
 evidence    what was heard and what was paid, judged (pure)
 waiting     for what another process does
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from fleet.bench.chaos import actor_kill, bridge, control_kill, outages
+from fleet.bench.chaos import (
+    actor_kill,
+    bridge,
+    control_kill,
+    head_loss,
+    node_loss,
+    outages,
+    rolling_drain,
+)
 from fleet.bench.chaos.fault import Fault
 
 FAULTS: tuple[Fault, ...] = (
@@ -11,4 +19,7 @@ FAULTS: tuple[Fault, ...] = (
     outages.REDIS,
     outages.LIVEKIT,
     bridge.FAULT,
+    rolling_drain.FAULT,
+    node_loss.FAULT,
+    head_loss.FAULT,
 )

@@ -15,6 +15,7 @@ from agent_actor.messages import (
     Allowance,
     Assignment,
     JoinReport,
+    Pulse,
     SessionResult,
     StopOrder,
     TokenCounts,
@@ -111,6 +112,8 @@ class FakeRoster:
         self.gate: asyncio.Event | None = None
         """Reserving and admitting wait for it."""
         self.admitted: dict[SessionId, float] = {}
+        self.spare = True
+        """There is an actor to move a session to."""
         self._number = 0
 
     async def admit(self, session_id: SessionId, within_s: float) -> None:
@@ -137,6 +140,10 @@ class FakeRoster:
         if self.reassign_failure is not None:
             raise self.reassign_failure
         return self._given(session_id)
+
+    async def prepare_move(self, session_id: SessionId) -> bool:
+        self.asked.append("prepare_move")
+        return self.spare
 
     async def begin(self, session_id: SessionId) -> ActorId | None:
         return None if session_id in self.lost else self.held.get(session_id)
@@ -387,6 +394,7 @@ class FakeActor:
         self.orders: list[StopOrder] = []
         self.obeys = {"goodbye": True, "now": True}
         self.answers = True
+        self.handed_over: list[float] = []
 
 
 class FakeActors:
@@ -421,6 +429,11 @@ class FakeActors:
         if actor.obeys[order.mode] and not actor.end.done():
             session_id = self.assignments[-1].session_id
             actor.end.set_result(result_of(session_id, actor.attempt, end_reason=order.reason))
+
+    async def hand_over(self, actor_id: ActorId, patience_s: float) -> None:
+        if actor_id in self.lost_on_ping:
+            raise ActorLost(actor_id, "dead")
+        self.actors[actor_id].handed_over.append(patience_s)
 
     async def restrain(self, actor_id: ActorId, allowance: Allowance) -> None:
         if actor_id not in self.actors or actor_id in self.lost_on_ping:
@@ -471,10 +484,13 @@ class FakeCrew:
         self.dead: set[ActorId] = set()
         self.introduced: list[ActorId] = []
         self.supervisor_away = False
+        self.not_on: tuple[str, ...] = ()
+        """What the last start was told to avoid."""
 
-    async def start(self, actor_id: ActorId) -> WarmReport:
+    async def start(self, actor_id: ActorId, not_on: Sequence[str] = ()) -> WarmReport:
         future: asyncio.Future[WarmReport] = asyncio.get_running_loop().create_future()
         self.started[actor_id] = future
+        self.not_on = tuple(not_on)
         return await future
 
     async def rejoin(self, actor_id: ActorId) -> WarmReport:
@@ -483,6 +499,10 @@ class FakeCrew:
     async def ping(self, actor_id: ActorId, deadline_s: float) -> None:
         if actor_id in self.dead:
             raise ActorLost(actor_id, "dead")
+
+    async def look(self, actor_id: ActorId, deadline_s: float) -> Pulse:
+        await self.ping(actor_id, deadline_s)
+        return Pulse(age_s=1.0, node_id="n-9")
 
     async def introduce(self, actor_id: ActorId) -> None:
         if self.supervisor_away:

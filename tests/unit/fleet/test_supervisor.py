@@ -25,6 +25,7 @@ from fleet.session_run import RunLimits, RunParts
 from fleet.supervisor import Supervisor
 from tests.unit.fleet.control_fakes import (
     ENOUGH_S,
+    FakeActor,
     FakeActors,
     FakeBudget,
     FakeJournal,
@@ -485,6 +486,72 @@ async def settled():
         await asyncio.sleep(0)
 
 
+class TestMove:
+    async def test_another_actor_carries_on_what_was_handed_over(self, world):
+        first = await world.live()
+        assert await world.supervisor.move(A, 20.0)
+        assert first.handed_over == [20.0]
+        second = await self.handed_over(world, first)
+        assert (second.attempt, world.actors.assignments[-1].room) == (2, f"interview-{A}")
+        second.join.set_result(joined())
+        second.end.set_result(result_of(A, 2))
+        record = await world.over()
+        assert (record.end_reason, record.attempt) == (EndReason.COMPLETED, 2)
+        assert [report.attempt for report in world.budget.last_reports] == [1, 2]
+        assert world.metrics.counter("fleet_moves_total")._value.get() == 1
+
+    async def test_it_is_no_recovery_however_often(self):
+        world = World(limits=replace(LIMITS, max_recoveries=0))
+        await world.supervisor.open()
+        actor = await world.live()
+        for _ in range(4):
+            actor = await self.handed_over(world, actor)
+            actor.join.set_result(joined())
+        actor.end.set_result(result_of(A, 5))
+        assert (await world.over()).end_reason is EndReason.COMPLETED
+        await world.supervisor.aclose()
+
+    async def test_without_a_successor_in_hand_the_actor_is_not_asked(self, world):
+        world.roster.spare = False
+        first = await world.live()
+        assert not await world.supervisor.move(A, 20.0)
+        assert first.handed_over == []
+
+    async def test_one_that_has_yet_to_join_or_is_told_to_stop_is_not_asked(self, world):
+        task, actor = await world.starting(await world.prepared())
+        assert not await world.supervisor.move(A, 20.0)
+        actor.join.set_result(joined())
+        await task
+        actor.obeys = {"goodbye": False, "now": True}
+        await world.supervisor.stop(A, EndReason.OPERATOR, StopMode.GOODBYE)
+        assert not await world.supervisor.move(A, 20.0)
+        assert actor.handed_over == []
+
+    async def test_told_to_stop_meanwhile_it_ends_for_that(self, world):
+        first = await world.live()
+        first.obeys = {"goodbye": False, "now": False}
+        await world.supervisor.stop(A, EndReason.OPERATOR, StopMode.GOODBYE)
+        first.end.set_result(result_of(A, handed_over=True, end_reason=EndReason.DRAINED))
+        assert (await world.over()).end_reason is EndReason.OPERATOR
+
+    async def test_one_that_died_before_it_left_is_recovered(self, world):
+        first = await world.live()
+        await world.supervisor.move(A, 20.0)
+        world.actors.running.clear()
+        first.end.set_exception(ActorLost("a-1"))
+        second = await world.next_actor()
+        second.join.set_result(joined())
+        second.end.set_result(result_of(A, 2))
+        assert (await world.over()).end_reason is EndReason.COMPLETED
+        assert world.metrics.counter("fleet_moves_total")._value.get() == 0
+
+    async def handed_over(self, world, actor):
+        world.actors.running.clear()
+        result = result_of(A, actor.attempt, handed_over=True, end_reason=EndReason.DRAINED)
+        actor.end.set_result(result)
+        return await world.next_actor()
+
+
 class TestRetry:
     async def test_no_metadata(self, world):
         first = await world.live()
@@ -755,6 +822,16 @@ class TestAdoption:
         record = await world.over()
         assert record.end_reason is EndReason.COMPLETED
         assert "release" in world.asked
+
+    async def test_one_that_its_actor_left_meanwhile_is_carried_on(self):
+        world = World(limits=replace(LIMITS, max_recoveries=0), sleep=at_once)
+        world.record(state=SessionState.LIVE, actor_id="a-9", joined_at=995.0)
+        world.journal.states[A] = LiveState(state="live", handed_over=True)
+        world.actors.actors[ActorId("a-9")] = FakeActor(1)
+        await world.supervisor.open()
+        actor = await world.next_actor()
+        assert actor.attempt == 2
+        await world.supervisor.aclose()
 
     async def test_a_session_that_ended_meanwhile_keeps_its_reason(self, world):
         world.journal.states[A] = LiveState(state="gone")
