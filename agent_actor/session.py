@@ -506,8 +506,10 @@ class InterviewSession:
             live = replace(live, **phases, speaking=self._conductor.voice.speaking)
         if self._spending is not None:
             live = replace(live, **self._spending.figures())
-        present = self._follower is not None and self._follower.participant_present
-        return replace(live, participant_present=present)
+        if self._follower is None:
+            return live
+        present, away_s = self._follower.participant_present, self._follower.away_s
+        return replace(live, participant_present=present, away_s=away_s)
 
     def _kept(self) -> tuple[str, str] | None:
         """The checkpoint, once there is something to carry on with."""

@@ -41,6 +41,7 @@ from fleet.preopened import count_result
 from fleet.records import LIFE, RANK, RecordChanges, SessionRecord
 from fleet.session_actors import SessionActors
 from fleet.stopping import StopSwitch, cancelled, first_of
+from fleet.vitals import Vitals
 
 STALE_S = 5.0
 """An allowance that has waited so long for an actor is asked for anew: it runs out."""
@@ -105,6 +106,9 @@ class RunView:
     joined: bool
     stopping: EndReason | None
     running_s: float
+    silent_s: float | None = None
+    away_s: float | None = None
+    """See ``fleet.vitals``."""
 
 
 class SessionRun:
@@ -133,6 +137,7 @@ class SessionRun:
         self._clock_runs = self._has_joined
         """The session's time limit counts already."""
         self._mirrored_rank = 0
+        self.vitals = Vitals()
         self._tries = 1
         self._wait_for_actor_s = request.wait_for_actor_s
         self._renewed: Allowance | None = None
@@ -189,6 +194,8 @@ class SessionRun:
             joined=self._has_joined,
             stopping=self._switch.reason,
             running_s=time.monotonic() - self._began,
+            silent_s=self.vitals.silent_s,
+            away_s=self.vitals.away_s,
         )
 
     async def mirror(self) -> None:
@@ -197,8 +204,11 @@ class SessionRun:
         if not self._has_joined or self._switch.asked.is_set():
             return
         live = await self._parts.journal.live(self.request.session_id)
+        if attempt != self._attempt:
+            return
+        self.vitals.read(live, time.monotonic())
         rank = RANK.get(live.state, 0) if live else 0
-        if attempt == self._attempt and self._mirrored_rank < rank < RANK[SessionState.GONE]:
+        if self._mirrored_rank < rank < RANK[SessionState.GONE]:
             self._mirrored_rank = rank
             await self._record(state=LIFE[rank])
 
@@ -286,6 +296,7 @@ class SessionRun:
         self._attempt += 1
         self._has_joined = False
         self._mirrored_rank = 0
+        self.vitals = Vitals()
 
     def _stopped_meanwhile(self, end: AttemptEnd) -> AttemptEnd:
         """An actor lost is not why a session ended that was told to stop before it had another."""

@@ -22,6 +22,7 @@ from serve import (
     webhook,
 )
 from serve.auth import KeyRing, require_key
+from serve.bounds import Bounded
 from serve.metrics import IngressMetrics
 from serve.observe import Observed
 from serve.ports import Ports
@@ -52,6 +53,7 @@ def create_app(ports: Ports, *, keys: Iterable[str] = ()) -> FastAPI:
     app.state.tasks = Tasks()
     app.state.metrics = IngressMetrics()
     app.state.seen_events = webhook.SeenEvents()
+    app.add_middleware(Bounded)
     app.add_middleware(Observed, metrics=app.state.metrics)
     problems.install(app)
     guarded = [Depends(require_key)]

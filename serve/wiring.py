@@ -225,13 +225,6 @@ def providers_of(environment: Mapping[str, str]) -> tuple[ProviderInfo, ...]:
     )
 
 
-def keys_of(settings: FleetSettings) -> tuple[str, ...]:
-    """The bearer keys: FLEET_API_KEY, several separated by commas while one is replaced."""
-    if settings.api_key is None:
-        return ()
-    return tuple(k.strip() for k in settings.api_key.get_secret_value().split(",") if k.strip())
-
-
 def _provider(provider: Provider, base_url: str, own: str) -> ProviderInfo:
     if not base_url:
         return ProviderInfo(provider=provider, simulated=False)

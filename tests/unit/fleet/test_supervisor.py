@@ -771,10 +771,23 @@ class TestAdoption:
         assert report.actor_id == "a-1"
         assert world.actors.assignments == []
 
-    async def test_a_queued_record_belongs_to_its_dispatcher_while_it_is_young(self, world):
-        world.record(SessionId("s-young"))
-        world.record(SessionId("s-old"), created_at=0.0)
+    async def test_a_record_without_an_actor_is_left_to_its_dispatcher_and_the_reaper(self, world):
+        world.record(SessionId("s-queued"), created_at=0.0)
+        await world.supervisor.open()
+        assert await world.supervisor.assignments() == {A: "a-9"}
+        assert not world.records.records["s-queued"].is_gone
+
+    async def test_one_that_becomes_nobodys_later_is_the_reapers_to_find(self, world):
         await world.supervisor.open()
         await world.supervisor.assignments()
-        assert (await world.over(SessionId("s-old"))).end_reason is EndReason.ACTOR_LOST
-        assert not world.records.records["s-young"].is_gone
+        world.record(SessionId("s-later"), state=SessionState.LIVE, actor_id="a-8")
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert set(await world.supervisor.under_way()) == {A}
+
+    async def test_its_own_time_limit_holds_on(self, world):
+        world.records.records[A] = replace(world.records.records[A], session_timeout_s=0.001)
+        world.supervisor._limits = replace(world.supervisor._limits, overtime_s=0.0)
+        await world.supervisor.open()
+        await world.supervisor.assignments()
+        assert (await world.over()).end_reason is EndReason.SESSION_TIMEOUT

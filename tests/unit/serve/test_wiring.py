@@ -1,20 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import SecretStr
 
 from agent_actor.contract import Provider
 from fleet.dispatch_plan import ROOM_PREFIX
-from fleet.settings import FleetSettings, load_settings
-from serve.wiring import keys_of, providers_of, session_of_room
-
-
-def settings(key: str | None) -> FleetSettings:
-    return load_settings(
-        livekit_api_key="local",
-        livekit_api_secret=SecretStr("secret"),
-        api_key=None if key is None else SecretStr(key),
-    )
+from serve.wiring import providers_of, session_of_room
 
 
 def test_a_room_is_its_sessions_by_name() -> None:
@@ -46,12 +36,3 @@ def test_whatever_stands_in_a_providers_place_is_called_a_simulator(
     openai, gemini = providers_of({"FLEET_OPENAI_BASE_URL": base_url})
     assert (openai.simulated, openai.endpoint) == (simulated, endpoint)
     assert not gemini.simulated
-
-
-def test_keys_are_separated_by_commas() -> None:
-    assert keys_of(settings(None)) == ()
-    assert keys_of(settings("one-key-0123456789")) == ("one-key-0123456789",)
-    assert keys_of(settings("new-key-0123456789, old-key-0123456789,")) == (
-        "new-key-0123456789",
-        "old-key-0123456789",
-    )
