@@ -36,7 +36,7 @@ PCM_BYTES_PER_MS = 48
 """24 kHz, mono, 16 bit: what the plugin asks for."""
 
 MOST_SECONDS = 24 * 3600
-"""Of speech in one item: more is no duration, nor is what JSON's readers take for a number (NaN)."""
+"""Of speech in one item: more is no duration, nor is NaN, which JSON's readers take for one."""
 
 Event = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ mutated, or text that was garbled after.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -176,12 +176,11 @@ def mutated(draw: st.DrawFn, good: Mapping[str, Any]) -> dict[str, Any]:
 def paths_of(value: Any, at: JsonPath = ()) -> Sequence[JsonPath]:
     """The way to every place in a document, its root excepted."""
     found: list[JsonPath] = [at] if at else []
+    items: Iterable[tuple[str | int, Any]] = ()
     if isinstance(value, dict):
-        items: Sequence[tuple[str | int, Any]] = list(value.items())
+        items = value.items()
     elif isinstance(value, list):
-        items = list(enumerate(value))
-    else:
-        items = ()
+        items = enumerate(value)
     for name, part in items:
         found += paths_of(part, (*at, name))
     return found

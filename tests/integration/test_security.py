@@ -121,12 +121,12 @@ async def send_everything(room: rtc.Room, to: str) -> None:
         for order in orders:
             await me.publish_data(order, reliable=True, topic=topic)
         await me.send_text(TEXT, topic=topic or "x")
-    for method in ("stop", "advance_phase", "lk.interrupt", "lk.agent.request", "set_input"):
-        with suppress(rtc.RpcError):
-            answer = await me.perform_rpc(
-                destination_identity=to, method=method, payload=TEXT, response_timeout=2
-            )
-            raise AssertionError(f"the agent answered {method}: {answer}")
+    calls = (
+        me.perform_rpc(destination_identity=to, method=method, payload=TEXT, response_timeout=2)
+        for method in ("stop", "advance_phase", "lk.interrupt", "lk.agent.request", "set_input")
+    )
+    for answer in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(answer, rtc.RpcError), f"the agent answered: {answer}"
     await me.publish_data("the last", reliable=True, topic="the-last")
 
 
@@ -183,11 +183,12 @@ async def test_data_from_the_room_never_reaches_control_code(
 
 TOKEN_LOOK = re.compile(rb"eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}")
 GCS_TABLES = """
-import os, sys, ray
-ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="ERROR")
-from ray._private.state import state
-state._check_connected()
-tables = state.global_state_accessor
+import os, sys
+from ray._raylet import GcsClientOptions, GlobalStateAccessor
+tables = GlobalStateAccessor(GcsClientOptions.create(
+    os.environ["RAY_ADDRESS"], None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False
+))
+assert tables.connect()
 for rows in (tables.get_actor_table(None, None), tables.get_job_table(), tables.get_node_table()):
     for row in rows:
         text = row if isinstance(row, bytes) else repr(row).encode()
@@ -419,7 +420,7 @@ async def ray_tables(up: Up) -> bytes:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    told, errors = await asyncio.wait_for(script.communicate(), SOON_S)
+    told, errors = await asyncio.wait_for(script.communicate(), UP_S)
     assert b"SupervisorActor" in told, errors.decode()
     assert b"session-actor-" in told
     return told

@@ -21,14 +21,19 @@ from hypothesis import strategies as st
 from livekit import api
 from pydantic import SecretStr
 
-from agent_actor.contract import AgentError, ContractInvalid, SessionConfig, parse_tolerant
+from agent_actor.contract import (
+    ContractInvalid,
+    ContractTooLarge,
+    SessionConfig,
+    parse_tolerant,
+)
 from agent_actor.metering import Meter
 from agent_actor.providers.gemini_wire import GeminiWire
 from agent_actor.providers.openai_wire import OpenAIWire
 from agent_actor.rates import load_rates
 from agent_actor.wire_events import ConnectionLost
 from fleet.bench import bad_input as bad
-from fleet.bridge.contracts import JobContract, check_profiles, contract_of
+from fleet.bridge.contracts import check_profiles, contract_of
 from fleet.bridge.protocol import JobOffer
 from fleet.bridge.wire import decode
 from fleet.errors import JobConfigInvalid, WebhookRejected
@@ -53,13 +58,14 @@ PROFILES = check_profiles({"standard": bad.CONTRACT}, "standard")
 def test_room_metadata(text: str) -> None:
     try:
         config = parse_tolerant(text)
+    except ContractTooLarge:
+        return
     except ContractInvalid as error:
-        assert error.problems
-    except AgentError as error:
-        assert error.code
+        names = [problem.field for problem in error.problems]
     else:
-        assert isinstance(config, SessionConfig)
         assert config.budget_limit_micro_usd >= 0
+        return
+    assert names
 
 
 @QUICK
@@ -75,9 +81,10 @@ def test_job_metadata(job: str, room: str, identity: str) -> None:
         participant_identity=identity or None,
     )
     try:
-        assert isinstance(contract_of(offer, PROFILES), JobContract)
-    except JobConfigInvalid as error:
-        assert str(error)
+        found = contract_of(offer, PROFILES)
+    except JobConfigInvalid:
+        return
+    assert isinstance(found.config, SessionConfig)
 
 
 @QUICK

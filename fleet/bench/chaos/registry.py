@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet.bench.chaos import actor_kill, bridge, control_kill, outages
+from fleet.bench.chaos import actor_kill, bridge, control_kill, fuzz, outages, zombies
 from fleet.bench.chaos.fault import Fault
 
 FAULTS: tuple[Fault, ...] = (
@@ -11,4 +11,6 @@ FAULTS: tuple[Fault, ...] = (
     outages.REDIS,
     outages.LIVEKIT,
     bridge.FAULT,
+    zombies.FAULT,
+    fuzz.FAULT,
 )
