@@ -24,7 +24,7 @@ from typing import Protocol, Unpack
 import structlog
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState
-from agent_actor.journal import EventKind, JournalEvent
+from agent_actor.journal import EventKind, JournalEvent, LiveState
 from agent_actor.messages import StopMode
 from fleet.adoption import JournalReader
 from fleet.dispatch_plan import session_of_room
@@ -37,6 +37,10 @@ from fleet.reaping import Finding, Kind, Look, ReapLimits, RunSeen, Suspicions
 from fleet.records import RecordFacts, SessionRecord
 
 MIN_PAUSE_S = 1.0
+ANSWER_S = 3.0
+"""For an actor that is asked whether its loop runs."""
+WRITES_S = 4.0
+"""So old may be what a running session has written."""
 _PAGE = 500
 _KNOWN = frozenset(reason.value for reason in EndReason)
 _ENDS = frozenset({SessionState.ENDING.value, SessionState.GONE.value})
@@ -127,7 +131,6 @@ class Reaper:
 
     def __init__(self, parts: ReapParts, limits: ReapLimits, *, every_s: float) -> None:
         self._parts = parts
-        self._limits = limits
         self._every_s = every_s
         self._suspicions = Suspicions(limits)
         self._foreign: set[str] = set()
@@ -138,7 +141,7 @@ class Reaper:
     async def keep_reaping(self) -> None:
         """For ever: whatever a round fails with, the next one is made."""
         while True:
-            await self._parts.sleep(self._pause_s())
+            # At once: much may have become due while no supervisor was there.
             try:
                 await self.reap()
             except FleetError as error:
@@ -152,6 +155,7 @@ class Reaper:
                 log.exception("reaping_failed")
             else:
                 self._blind = False
+            await self._parts.sleep(self._pause_s())
 
     async def reap(self) -> None:
         """One round. Raises FleetError when a part did not answer; nothing was done then."""
@@ -286,14 +290,22 @@ class Reaper:
         if record is None or record.is_gone or run is None or run.actor_id is None or run.stopping:
             return False
         try:
-            await self._parts.actors.ping(run.actor_id)
+            if await self._answers(run.actor_id):
+                # Its loop runs: it is the store that it cannot reach.
+                return False
         except ActorLost:
             return False
-        except NoAnswer:
-            self._parts.actors.kill(run.actor_id)
-            return True
-        # Its loop runs: it is the store that it cannot reach.
-        return False
+        self._parts.actors.kill(run.actor_id)
+        return True
+
+    async def _answers(self, actor_id: ActorId) -> bool:
+        """Whether its loop runs. Raises ActorLost."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self._parts.actors.ping(actor_id)
+        except (NoAnswer, TimeoutError):
+            return False
+        return True
 
     async def _still(self, kind: Kind, record: SessionRecord) -> bool:
         rooms = self._parts.rooms
@@ -309,16 +321,22 @@ class Reaper:
         people = await rooms.list_participants(record.room)
         if any(not (person.is_agent or person.is_hidden) for person in people):
             return False
-        return kind is Kind.NO_SHOW or await self._long_gone(record)
+        return kind is Kind.NO_SHOW or await self._long_gone(record, live)
 
-    async def _long_gone(self, record: SessionRecord) -> bool:
-        """A participant may have been back between two looks. Its actor, if it is well, has
-        written that down, and counts from there."""
+    async def _long_gone(self, record: SessionRecord, live: LiveState | None) -> bool:
+        """A participant may have been back between two looks, or a clock be wrong. Its actor, if it
+        is well, has written that down."""
+        grace_s = record.reconnect_grace_s or 0.0
         changed_at = 0.0
         async for event in self._written(record.session_id):
             if event.kind is EventKind.PARTICIPANT:
                 changed_at = max(changed_at, event.at)
-        return self._parts.now() - changed_at >= (record.reconnect_grace_s or 0.0)
+        if self._parts.now() - changed_at < grace_s:
+            return False
+        if live is None or live.away_s is None or live.away_s + WRITES_S >= grace_s:
+            return True
+        # It is older than any that a running loop leaves, or it tells the truth.
+        return not await self._answers(ActorId(record.actor_id or ""))
 
     async def _reason_given(self, session_id: SessionId) -> EndReason:
         """Why it began to end, by its own account."""

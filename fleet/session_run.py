@@ -137,7 +137,7 @@ class SessionRun:
         self._clock_runs = self._has_joined
         """The session's time limit counts already."""
         self._mirrored_rank = 0
-        self.vitals = Vitals()
+        self.vitals = Vitals(found=adopted is not None)
         self._tries = 1
         self._wait_for_actor_s = request.wait_for_actor_s
         self._renewed: Allowance | None = None
@@ -206,7 +206,7 @@ class SessionRun:
         live = await self._parts.journal.live(self.request.session_id)
         if attempt != self._attempt:
             return
-        self.vitals.read(live, time.monotonic())
+        self.vitals.read(live, time.monotonic(), self._parts.now())
         rank = RANK.get(live.state, 0) if live else 0
         if self._mirrored_rank < rank < RANK[SessionState.GONE]:
             self._mirrored_rank = rank

@@ -265,23 +265,22 @@ class Supervisor:
         """Sessions write their states down themselves; listings go by the records."""
         while True:
             await self._parts.sleep(self._timing.mirror_s)
+            await self._mirror()
+
+    async def _mirror(self) -> None:
+        try:
             for run in tuple(self._runs.values()):
-                try:
-                    await run.mirror()
-                except FleetError as error:
-                    log.warning("states_not_mirrored", error=str(error))
-                    self._forget_vitals()
-                    break
+                await run.mirror()
+        except FleetError as error:
+            log.warning("states_not_mirrored", error=str(error))
+            for run in self._runs.values():
+                run.vitals.unread()
 
     async def _keep_observers_told(self) -> None:
         while True:
             await self._parts.sleep(self._timing.observers_s)
             for run in tuple(self._runs.values()):
                 await run.observe()
-
-    def _forget_vitals(self) -> None:
-        for run in self._runs.values():
-            run.vitals.unread()
 
     async def _adopt(self) -> None:
         """At the beginning: what an earlier supervisor ran. A record without an actor may still
@@ -291,6 +290,8 @@ class Supervisor:
                 async for record in self._parts.records.active():
                     if record.actor_id is not None:
                         self.take_over(record)
+                # Whoever asks after them is to know how they are.
+                await self._mirror()
                 self._adopted.set()
             except FleetError as error:
                 log.warning("records_not_adopted", error=str(error))

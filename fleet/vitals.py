@@ -1,7 +1,8 @@
 """What a session's live state says of its health, as often as the supervisor reads it. Pure.
 
 Ages are kept by the reader's own clock, up to the latest reading that was answered: nothing ages
-while nobody looks, and no other machine's clock is believed.
+while nobody looks. Only what a new reader finds is as old as the session says, by its machine's
+clock: until it writes again, or is asked whether it lives.
 """
 
 from __future__ import annotations
@@ -14,19 +15,22 @@ _PUBLISHES = frozenset({SessionState.CONFIGURED.value, SessionState.LIVE.value})
 
 
 class Vitals:
-    """Of one attempt. ``clock``: seconds of any steady clock."""
+    """Of one attempt. ``clock``: seconds of any steady clock; ``now``: epoch seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, found: bool = False) -> None:
+        """``found``: by a reader that was not there from its beginning."""
         self._live: LiveState | None = None
+        self._found = found
         self._new_at = 0.0
         self._read_at = 0.0
 
-    def read(self, live: LiveState | None, clock: float) -> None:
+    def read(self, live: LiveState | None, clock: float, now: float) -> None:
         """What the store holds now."""
         if live is None:
             return
         if self._live is None or live.updated_at != self._live.updated_at:
-            self._live, self._new_at = live, clock
+            old_s = max(0.0, now - live.updated_at) if self._found else 0.0
+            self._live, self._new_at, self._found = live, clock - old_s, False
         self._read_at = clock
 
     def unread(self) -> None:

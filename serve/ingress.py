@@ -24,7 +24,7 @@ from fleet.settings import FleetSettings, load_settings
 from serve.app import create_app
 from serve.auth import KeyRing, may_listen
 from serve.ports import ProviderInfo
-from serve.wiring import open_ports, providers_of
+from serve.wiring import on_a_cluster, open_ports, providers_of
 
 APP_NAME = "interview-fleet"
 MAX_ONGOING_REQUESTS = 2_000
@@ -80,14 +80,6 @@ INGRESS: Deployment = _deployed(Ingress)
 def build(_: dict[str, Any]) -> ray_serve.Application:
     """For Serve's own configuration (import_path). Settings come from the environment."""
     return INGRESS.bind()
-
-
-def on_a_cluster(settings: FleetSettings) -> FleetSettings:
-    """Where it listens is Serve's to say then, whatever FLEET_API_HOST is. Raises SettingsInvalid
-    without a key."""
-    if not settings.api_keys:
-        raise SettingsInvalid({"FLEET_API_KEY": "required where Serve's configuration deploys it"})
-    return settings
 
 
 def start_ingress(

@@ -4,7 +4,9 @@ import pytest
 
 from agent_actor.contract import Provider
 from fleet.dispatch_plan import ROOM_PREFIX
-from serve.wiring import providers_of, session_of_room
+from fleet.errors import SettingsInvalid
+from fleet.settings import load_settings
+from serve.wiring import on_a_cluster, providers_of, session_of_room
 
 
 def test_a_room_is_its_sessions_by_name() -> None:
@@ -36,3 +38,12 @@ def test_whatever_stands_in_a_providers_place_is_called_a_simulator(
     openai, gemini = providers_of({"FLEET_OPENAI_BASE_URL": base_url})
     assert (openai.simulated, openai.endpoint) == (simulated, endpoint)
     assert not gemini.simulated
+
+
+def test_deployed_by_serves_own_configuration_it_needs_a_key() -> None:
+    """Serve may listen on every interface there, though FLEET_API_HOST says loopback."""
+    values = {"livekit_api_key": "local", "livekit_api_secret": "secret"}
+    with pytest.raises(SettingsInvalid, match="FLEET_API_KEY"):
+        on_a_cluster(load_settings(**values, api_host="127.0.0.1"))
+    keyed = load_settings(**values, api_key="some-key-0123456789")
+    assert on_a_cluster(keyed) is keyed
