@@ -46,6 +46,7 @@ from agent_actor.follower import Follower
 from agent_actor.interviewer import Interviewer, agent_session
 from agent_actor.journal import EventKind, LiveState
 from agent_actor.journal_writer import JournalWriter
+from agent_actor.logs import scrub
 from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResult, StopOrder
 from agent_actor.metadata import Found, wait_for_config
 from agent_actor.pricing import Rate, RateTable
@@ -548,7 +549,7 @@ class InterviewSession:
             attempt=self._assignment.attempt,
             end_reason=outcome.reason or EndReason.COMPLETED,
             error_code=error.code if error else None,
-            error=str(error) if error else None,
+            error=scrub(str(error)) if error else None,
             retryable=bool(error and error.retryable),
             usage=self._spending.last_report if self._spending else None,
             phases=self._conductor.timings() if self._conductor else (),

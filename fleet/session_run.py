@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState
+from agent_actor.logs import scrub
 from agent_actor.messages import (
     Allowance,
     Assignment,
@@ -225,6 +226,8 @@ class SessionRun:
             log.exception("session_run_failed", session_id=self.request.session_id)
             end = self._failed("internal_error", f"{type(error).__name__}: {error}")
         finally:
+            # It is shown: a provider, or a library, may have quoted a key.
+            end = replace(end, error=scrub(end.error) if end.error else end.error)
             self.end = end
             await self._clear_up(end)
             self._tell_joined(end)

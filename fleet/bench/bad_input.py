@@ -188,9 +188,9 @@ def paths_of(value: Any, at: JsonPath = ()) -> Sequence[JsonPath]:
 
 def _change(draw: st.DrawFn, document: dict[str, Any], path: JsonPath) -> None:
     holder: Any = document
-    for name in path[:-1]:
-        holder = holder[name]
-    name = path[-1]
+    for part in path[:-1]:
+        holder = holder[part]
+    name: Any = path[-1]
     match draw(st.sampled_from(("replace", "remove", "wrap", "add", "repeat"))):
         case "replace":
             holder[name] = draw(VALUES)

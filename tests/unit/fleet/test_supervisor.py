@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, StudyId
-from agent_actor.errors import ActorBusy, RoomUnreachable
+from agent_actor.errors import ActorBusy, AgentError, RoomUnreachable
 from agent_actor.journal import EventKind, JournalEvent, LiveState
 from agent_actor.messages import JoinReport, StopMode, Verdict
 from fleet.endings import Endings, Sleep
@@ -665,6 +665,21 @@ class TestStop:
         reasons = {r.end_reason for r in world.records.records.values()}
         assert reasons == {EndReason.DRAINED}
         assert (world.roster.held, world.rooms.rooms) == ({}, {})
+
+
+async def test_an_error_is_written_down_and_told_without_the_key_that_it_quotes():
+    world = World(sleep=at_once)
+    await world.supervisor.open()
+    task, actor = await world.starting(await world.prepared())
+    key = "sk-proj-0123456789abcdef"
+    actor.join.set_exception(AgentError("never joined"))
+    actor.end.set_exception(AgentError(f"Incorrect API key provided: {key}"))
+    with pytest.raises(DispatchFailed) as raised:
+        await task
+    record = await world.over()
+    assert "Incorrect API key provided" in record.error
+    assert key not in record.error + str(raised.value)
+    await world.supervisor.aclose()
 
 
 class TestMirror:
