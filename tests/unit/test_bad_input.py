@@ -189,7 +189,7 @@ def test_a_body_that_asks_for_a_session(
     asked: Api, body: bytes, media_type: str, key: str | None, prefer: str | None
 ) -> None:
     given_headers = {"Content-Type": media_type, "Idempotency-Key": key, "Prefer": prefer}
-    headers = {n: v.encode("latin-1") for n, v in given_headers.items() if v is not None}
+    headers = [(n.encode(), v.encode("latin-1")) for n, v in given_headers.items() if v is not None]
     asked.ask("POST", "/v1/sessions", content=body, headers=headers)
 
 
@@ -236,7 +236,7 @@ def test_paths_and_parameters(
     query: dict[str, str],
     event_id: str | None,
 ) -> None:
-    headers = {} if event_id is None else {"Last-Event-ID": event_id.encode("latin-1")}
+    headers = [] if event_id is None else [(b"Last-Event-ID", event_id.encode("latin-1"))]
     short = {name: value[:2_000] for name, value in query.items()}
     where = path.format(quote(identity, safe="", errors="replace"))
     asked.ask(method, f"{where}?{urlencode(short, errors='replace')}", headers=headers)

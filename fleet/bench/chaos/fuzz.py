@@ -88,7 +88,7 @@ async def run(stage: Stage, trials: Trials) -> Measured:
     with trials.progress.steps("bad requests and webhooks", len(asks)) as advance:
         await _each(asks, lambda ask: _ask(stage, ask, seen), advance)
     await _end(stage, seen)
-    talks = [*_talks(trials), *_contracts(trials)]
+    talks: list[Talk | Garbled] = [*_talks(trials), *_contracts(trials)]
     with trials.progress.steps("interviews with bad input", len(talks)) as advance:
         await _each(talks, lambda talk: talk.hold(stage, seen), advance, at_once=2)
     left = await _left(stage)
@@ -188,7 +188,11 @@ def _signed(body: bytes, key: str, secret: str) -> bytes:
 async def _ask(stage: Stage, ask: Ask, seen: Seen) -> None:
     try:
         answer = await stage.http.request(
-            ask.method, ask.path, content=ask.content, headers=ask.headers, timeout=60.0
+            ask.method,
+            ask.path,
+            content=ask.content,
+            headers=[(name.encode(), value) for name, value in ask.headers.items()],
+            timeout=60.0,
         )
     except httpx.HTTPError as error:
         seen.wrong.append(f"{ask.method} {ask.path}: {type(error).__name__}")
