@@ -42,6 +42,7 @@ STUCK_S = ReapLimits().stuck_s
 LATEST_S = 60.0
 """How long the hunt goes on for one that is over its time."""
 BEGIN_S = 30.0
+KEPT_S = 4.0
 AGAIN_S = 45.0
 SUPERVISOR = "SupervisorActor"
 
@@ -136,6 +137,8 @@ async def _never_joined(stage: Stage, dice: Random, supervisor_dies: bool) -> La
     )
     record = await interview.record()
     await _state(interview, lambda live: live.state == SessionState.CONFIGURED)
+    # Before its first checkpoint its successor would have the whole time again.
+    await asyncio.sleep(dice.uniform(KEPT_S, NO_SHOW_S / 2))
     with await _frozen(interview):
         await _perhaps(supervisor_dies, dice.uniform(0, NO_SHOW_S / 2))
         beyond_s = await _over(stage, interview, (record.joined_at or time.time()) + NO_SHOW_S)
