@@ -204,7 +204,8 @@ def parse_tolerant(raw: str | bytes) -> SessionConfig:
 
     Raises ContractTooLarge, or ContractInvalid (empty, not JSON, half-written, wrong types).
     """
-    size = len(raw.encode() if isinstance(raw, str) else raw)
+    # Half of a surrogate pair is no JSON text either, but that is to be said like the rest.
+    size = len(raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw)
     if size > MAX_METADATA_BYTES:
         raise ContractTooLarge(size_bytes=size, limit_bytes=MAX_METADATA_BYTES)
     try:

@@ -85,6 +85,11 @@ class Follower:
         return self._life.stage in (Stage.LIVE, Stage.CLOSING)
 
     @property
+    def away_s(self) -> float | None:
+        """How long the participant has been away; None: is not."""
+        return self.life.since_s if self._life.stage is Stage.AWAY else None
+
+    @property
     def _ending(self) -> EndReason | None:
         """Why the session was ending already when the actor before was lost."""
         if self._left is None:

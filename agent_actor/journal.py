@@ -54,6 +54,8 @@ class LiveState:
     phase_index: int | None = None
     phase_count: int = 0
     participant_present: bool = False
+    away_s: float | None = None
+    """How long a participant who was there has been away, at ``updated_at``; None: is not away."""
     speaking: str | None = None
     """"interviewer", "participant" or None."""
     tokens_in: int = 0

@@ -46,6 +46,7 @@ from agent_actor.follower import Follower
 from agent_actor.interviewer import Interviewer, agent_session
 from agent_actor.journal import EventKind, LiveState
 from agent_actor.journal_writer import JournalWriter
+from agent_actor.logs import scrub
 from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResult, StopOrder
 from agent_actor.metadata import Found, wait_for_config
 from agent_actor.pricing import Rate, RateTable
@@ -536,9 +537,11 @@ class InterviewSession:
             live = replace(live, **phases, speaking=self._conductor.voice.speaking)
         if self._spending is not None:
             live = replace(live, **self._spending.figures())
-        present = self._follower is not None and self._follower.participant_present
+        if self._follower is None:
+            return live
+        present, away_s = self._follower.participant_present, self._follower.away_s
         left = self._leaving is not None
-        return replace(live, participant_present=present, handed_over=left)
+        return replace(live, participant_present=present, away_s=away_s, handed_over=left)
 
     def _kept(self) -> tuple[str, str] | None:
         checkpoint = self._leaving or self._checkpoint()
@@ -581,7 +584,7 @@ class InterviewSession:
             attempt=self._assignment.attempt,
             end_reason=outcome.reason or (EndReason.DRAINED if left else EndReason.COMPLETED),
             error_code=error.code if error else None,
-            error=str(error) if error else None,
+            error=scrub(str(error)) if error else None,
             retryable=bool(error and error.retryable),
             usage=self._spending.last_report if self._spending else None,
             phases=self._conductor.timings() if self._conductor else (),

@@ -39,10 +39,17 @@ class AgentSettings(BaseSettings):
     """Every field has the environment variable of its alias or ``FLEET_<NAME>``."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FLEET_", frozen=True, extra="ignore", populate_by_name=True
+        env_prefix="FLEET_",
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        # An error that shows what it was given may show a key.
+        hide_input_in_errors=True,
     )
 
-    redis_url: str = Field(default="redis://127.0.0.1:6379/0", validation_alias="REDIS_URL")
+    redis_url: str = Field(
+        default="redis://127.0.0.1:6379/0", repr=False, validation_alias="REDIS_URL"
+    )
     redis_namespace: str = "fleet"
     journal_ttl_s: int = Field(default=7 * 24 * 3600, ge=60)
     rates_path: Path | None = None

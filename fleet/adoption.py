@@ -19,7 +19,7 @@ from fleet.session_actors import SessionActors
 
 WATCH_INTERVAL_S = 1.0
 LONGEST_SESSION_S = 24 * 3600.0
-"""The contract's own bound. An adopted session's actor knows its shorter one, the record not."""
+"""The contract's own bound, for a record that does not say."""
 _PAGE = 500
 
 
@@ -41,7 +41,7 @@ def request_of(record: SessionRecord) -> StartRequest:
         room=record.room,
         allowance=None,
         limit_micro_usd=record.limit_micro_usd,
-        session_timeout_s=LONGEST_SESSION_S,
+        session_timeout_s=record.session_timeout_s or LONGEST_SESSION_S,
     )
 
 

@@ -254,6 +254,7 @@ def supervisor_config(
         reaping=ReapLimits(
             dispatch_s=settings.dispatch_deadline_s + UNDO_S,
             missing_room_s=settings.reap_missing_room_s,
+            settle_s=0.8 * settings.reap_every_s,
             most_apart_s=max(20.0, 4 * settings.reap_every_s),
             follows_rooms=not settings.rehearses,
         ),

@@ -13,6 +13,7 @@ names are never touched.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import time
@@ -22,20 +23,27 @@ from typing import Protocol, Unpack
 
 import structlog
 
-from agent_actor.contract import ActorId, EndReason, SessionId
-from agent_actor.journal import EventKind
+from agent_actor.contract import ActorId, EndReason, SessionId, SessionState
+from agent_actor.journal import EventKind, JournalEvent, LiveState
 from agent_actor.messages import StopMode
 from fleet.adoption import JournalReader
 from fleet.dispatch_plan import session_of_room
 from fleet.endings import Sleep
-from fleet.errors import FleetError, SessionNotFound
+from fleet.errors import ActorLost, FleetError, NoAnswer, SessionNotFound
 from fleet.livekit_client import ParticipantInfo, RoomInfo
 from fleet.metrics import Metrics
 from fleet.pool import PoolSnapshot
 from fleet.reaping import Finding, Kind, Look, ReapLimits, RunSeen, Suspicions
 from fleet.records import RecordFacts, SessionRecord
 
+MIN_PAUSE_S = 1.0
+ANSWER_S = 3.0
+"""For an actor that is asked whether its loop runs."""
+WRITES_S = 4.0
+"""So old may be what a running session has written."""
 _PAGE = 500
+_KNOWN = frozenset(reason.value for reason in EndReason)
+_ENDS = frozenset({SessionState.ENDING.value, SessionState.GONE.value})
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +61,9 @@ class Rooms(Protocol):
 class Actors(Protocol):
     async def existing(self) -> list[ActorId]:
         """Every session actor that Ray has. Raises ControlPlaneUnavailable."""
+
+    async def ping(self, actor_id: ActorId) -> None:
+        """Raises ActorLost, or NoAnswer within a few seconds."""
 
     def kill(self, actor_id: ActorId) -> None: ...
 
@@ -120,7 +131,6 @@ class Reaper:
 
     def __init__(self, parts: ReapParts, limits: ReapLimits, *, every_s: float) -> None:
         self._parts = parts
-        self._limits = limits
         self._every_s = every_s
         self._suspicions = Suspicions(limits)
         self._foreign: set[str] = set()
@@ -131,7 +141,7 @@ class Reaper:
     async def keep_reaping(self) -> None:
         """For ever: whatever a round fails with, the next one is made."""
         while True:
-            await self._parts.sleep(self._every_s * self._parts.dice(0.8, 1.2))
+            # At once: much may have become due while no supervisor was there.
             try:
                 await self.reap()
             except FleetError as error:
@@ -145,20 +155,26 @@ class Reaper:
                 log.exception("reaping_failed")
             else:
                 self._blind = False
+            await self._parts.sleep(self._pause_s())
 
     async def reap(self) -> None:
         """One round. Raises FleetError when a part did not answer; nothing was done then."""
         look = await self._look()
         self._foreign &= look.rooms.keys()
-        for finding in self._suspicions.take(look):
-            try:
-                await self._settle(finding)
-            except FleetError as error:
-                log.warning(
-                    "not_reaped", kind=finding.kind, subject=finding.subject, error=str(error)
-                )
+        # Side by side: an actor that is asked whether it lives takes seconds not to answer.
+        async with asyncio.TaskGroup() as settling:
+            for finding in self._suspicions.take(look):
+                settling.create_task(self._settle(finding))
 
     # Inside
+
+    def _pause_s(self) -> float:
+        """Until the next look: the usual time, or less where something could be acted on then."""
+        pause_s = self._every_s * self._parts.dice(0.8, 1.2)
+        next_at = self._suspicions.next_at()
+        if next_at is None:
+            return pause_s
+        return min(pause_s, max(MIN_PAUSE_S, next_at - self._parts.clock()))
 
     async def _look(self) -> Look:
         """In the order that ``fleet.reaping`` counts on."""
@@ -168,6 +184,8 @@ class Reaper:
         actors = frozenset(await parts.actors.existing())
         accounts = frozenset(await parts.accounts.open_sessions())
         books = (await parts.books.snapshot()).books.actors
+        # Before the records: what they say is not older than it.
+        at = parts.now()
         active = [record async for record in parts.records.active()]
         return Look(
             rooms=rooms,
@@ -177,14 +195,19 @@ class Reaper:
             records={SessionId(r.session_id): r for r in active if not r.is_gone},
             runs={**before, **await parts.sessions.under_way()},
             owed=owed | parts.sessions.owed(),
-            at=parts.now(),
+            at=at,
             clock=parts.clock(),
         )
 
     async def _settle(self, finding: Finding) -> None:
         if finding.subject in self._foreign:
             return
-        if not await self._act(finding):
+        try:
+            acted = await self._act(finding)
+        except FleetError as error:
+            log.warning("not_reaped", kind=finding.kind, subject=finding.subject, error=str(error))
+            return
+        if not acted:
             self._suspicions.clear(finding)
             return
         self._suspicions.acted(finding)
@@ -212,7 +235,9 @@ class Reaper:
                 return await self._close_account(SessionId(subject))
             case Kind.LOST_SESSION:
                 return await self._take_over(SessionId(subject))
-            case Kind.MISSING_ROOM | Kind.NO_SHOW | Kind.ABANDONED | Kind.OVERTIME:
+            case Kind.STUCK:
+                return await self._free(SessionId(subject))
+            case _:
                 return await self._stop(finding.kind, SessionId(subject))
 
     async def _delete_room(self, room: str) -> bool:
@@ -251,9 +276,34 @@ class Reaper:
         record = await self._record(session_id)
         if record is None or record.is_gone or not await self._still(kind, record):
             return False
+        reason = _REASONS.get(kind) or await self._reason_given(session_id)
         try:
-            await self._parts.sessions.stop(session_id, _REASONS[kind], StopMode.NOW)
+            await self._parts.sessions.stop(session_id, reason, StopMode.NOW)
         except SessionNotFound:
+            return False
+        return True
+
+    async def _free(self, session_id: SessionId) -> bool:
+        """End its actor only: the session's own run then carries on with another."""
+        record = await self._record(session_id)
+        run = (await self._parts.sessions.under_way()).get(session_id)
+        if record is None or record.is_gone or run is None or run.actor_id is None or run.stopping:
+            return False
+        try:
+            if await self._answers(run.actor_id):
+                # Its loop runs: it is the store that it cannot reach.
+                return False
+        except ActorLost:
+            return False
+        self._parts.actors.kill(run.actor_id)
+        return True
+
+    async def _answers(self, actor_id: ActorId) -> bool:
+        """Whether its loop runs. Raises ActorLost."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self._parts.actors.ping(actor_id)
+        except (NoAnswer, TimeoutError):
             return False
         return True
 
@@ -261,26 +311,48 @@ class Reaper:
         rooms = self._parts.rooms
         if kind is Kind.MISSING_ROOM:
             return not await rooms.list_rooms([record.room])
+        if kind is Kind.UNENDING:
+            return True
+        live = await self._parts.journal.live(record.session_id)
+        if live is not None and live.state in _ENDS:
+            return False
         if kind is Kind.OVERTIME:
             return True
         people = await rooms.list_participants(record.room)
         if any(not (person.is_agent or person.is_hidden) for person in people):
             return False
-        return kind is Kind.NO_SHOW or await self._long_gone(record)
+        return kind is Kind.NO_SHOW or await self._long_gone(record, live)
 
-    async def _long_gone(self, record: SessionRecord) -> bool:
-        """A participant may have been back between two looks. Its actor, if it is well, has
-        written that down, and counts from there."""
-        latest_s = (record.reconnect_grace_s or 0.0) + self._limits.abandoned_s
-        after: str | None = None
+    async def _long_gone(self, record: SessionRecord, live: LiveState | None) -> bool:
+        """A participant may have been back between two looks, or a clock be wrong. Its actor, if it
+        is well, has written that down."""
+        grace_s = record.reconnect_grace_s or 0.0
         changed_at = 0.0
-        while page := await self._parts.journal.read(
-            record.session_id, after_id=after, limit=_PAGE
-        ):
+        async for event in self._written(record.session_id):
+            if event.kind is EventKind.PARTICIPANT:
+                changed_at = max(changed_at, event.at)
+        if self._parts.now() - changed_at < grace_s:
+            return False
+        if live is None or live.away_s is None or live.away_s + WRITES_S >= grace_s:
+            return True
+        # It is older than any that a running loop leaves, or it tells the truth.
+        return not await self._answers(ActorId(record.actor_id or ""))
+
+    async def _reason_given(self, session_id: SessionId) -> EndReason:
+        """Why it began to end, by its own account."""
+        reason = EndReason.SESSION_TIMEOUT
+        async for event in self._written(session_id):
+            if event.kind is EventKind.STATE and (given := event.data.get("reason")) in _KNOWN:
+                reason = EndReason(given)
+        return reason
+
+    async def _written(self, session_id: str) -> AsyncIterator[JournalEvent]:
+        """Its journal, from the beginning."""
+        after: str | None = None
+        while page := await self._parts.journal.read(session_id, after_id=after, limit=_PAGE):
             after = page[-1].id
-            told = [e.event.at for e in page if e.event.kind is EventKind.PARTICIPANT]
-            changed_at = max([changed_at, *told])
-        return self._parts.now() - changed_at >= latest_s
+            for entry in page:
+                yield entry.event
 
     async def _is_over(self, session_id: SessionId) -> bool:
         """Whether nobody is at work on it and no record says that anybody should be."""

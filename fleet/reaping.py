@@ -14,7 +14,12 @@ Parts change while one looks, and no healthy interview may be ended for that. So
   nor are those around one that failed: nothing is concluded from a part's silence.
 * What can be so for a while in a session that is well (its room is away while LiveKit restarts, its
   dispatcher still waits for an actor) has to have been so, by our own clock, for longer than that.
+* What only becomes wrong at a known time (a session's own limits) is held from before, so that the
+  first look after it acts. A session that is well says that it is ending within a second or so.
 * A session that is being stopped is left to its own run, which ends with a kill.
+
+``next_at`` says when the next look is worth more than the usual one: when something that is held
+could be acted on.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 
 from agent_actor.contract import ActorId, SessionId, SessionState
 from fleet.dispatch_plan import session_of_room
@@ -52,7 +58,11 @@ class Kind(StrEnum):
     ABANDONED = "abandoned"
     """A session whose participant left, after its time for a reconnect."""
     OVERTIME = "overtime"
-    """A session still under way after its hard timeout and a goodbye."""
+    """A session that does not begin to end at its hard timeout."""
+    UNENDING = "unending"
+    """A session that began to end, and for longer than its goodbye and final report take."""
+    STUCK = "stuck"
+    """An actor that has written nothing for too long: its loop stands still."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +70,21 @@ class ReapLimits:
     """Seconds. How long something has to have been so before it is acted on; never less than two
     looks."""
 
+    settle_s: float = 3.2
+    """Whatever it is: the shortest time between two looks."""
     dispatch_s: float = 55.0
     """A dispatcher's deadline, and time for it to undo what it had begun."""
     missing_room_s: float = 30.0
     """A restarted LiveKit server has no rooms until their participants have come back."""
-    abandoned_s: float = 5.0
-    """Beyond the session's own time for a reconnect."""
-    goodbye_s: float = 25.0
-    """Beyond a session's hard timeout: its goodbye (15 s) and its final report (5 s)."""
+    notice_s: float = 2.0
+    """Beyond a limit that the session itself keeps: until it has said that it is ending."""
+    goodbye_s: float = 22.0
+    """Once it has said so: its goodbye (15 s) and its final report (5 s)."""
+    stuck_s: float = 8.0
+    """A session whose loop runs writes every 3 s."""
+    stuck_most: int = 2
+    """Of more at once it is not theirs: their machine is overloaded, or cannot reach the store. Of
+    many sessions, a tenth."""
     most_apart_s: float = 20.0
     """Looks further apart than this are not in a row."""
     follows_rooms: bool = True
@@ -81,6 +98,9 @@ class RunSeen:
     room: str
     actor_id: ActorId | None
     stopping: bool
+    silent_s: float | None = None
+    away_s: float | None = None
+    """See ``fleet.vitals``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +121,7 @@ class Look:
     owed: frozenset[SessionId]
     """Sessions that are over but for end steps that are tried again."""
     at: float
-    """Epoch seconds, which records are written in."""
+    """Epoch seconds, which records are written in, just before they were read."""
     clock: float
     """Seconds of any steady clock, by which suspicions age."""
 
@@ -117,9 +137,21 @@ class Finding:
     """It was acted on before and is still so."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Misfit:
+    """Something that does not fit together in one look. It is acted on once it has been so for
+    ``for_s`` seconds of our clock, and not before ``ripe_at``, in epoch seconds."""
+
+    kind: Kind
+    subject: str
+    for_s: float = 0.0
+    ripe_at: float = -inf
+
+
 @dataclass(kw_only=True)
 class _Suspicion:
     since: float
+    due: float = 0.0
     looks: int = 0
     acted: bool = False
 
@@ -143,6 +175,13 @@ class Suspicions:
         held, self._held = self._held, {}
         return [f for f in self._judged(look, held) if f is not None]
 
+    def next_at(self) -> float | None:
+        """When the next of what is held could be acted on, in seconds of the looks' clock; None:
+        nothing that is not due already."""
+        if self._last is None:
+            return None
+        return min((s.due for s in self._held.values() if s.due > self._last), default=None)
+
     def forget(self) -> None:
         """A look failed: the next one is the first again."""
         self._last = None
@@ -157,70 +196,106 @@ class Suspicions:
             suspicion.acted = True
 
     def _judged(self, look: Look, held: Mapping[_Key, _Suspicion]) -> Iterator[Finding | None]:
-        for kind, subject, grace_s in misfits(look, self._limits):
-            key = (kind, subject)
+        for misfit in misfits(look, self._limits):
+            key = (misfit.kind, misfit.subject)
             suspicion = held.get(key) or _Suspicion(since=look.clock)
             suspicion.looks += 1
+            for_s = max(misfit.for_s, self._limits.settle_s)
+            suspicion.due = max(suspicion.since + for_s, look.clock + misfit.ripe_at - look.at)
             self._held[key] = suspicion
-            lasted_s = look.clock - suspicion.since
-            if suspicion.looks >= 2 and lasted_s >= grace_s:
-                again = suspicion.acted
-                yield Finding(kind=kind, subject=subject, lasted_s=lasted_s, again=again)
+            if suspicion.looks >= 2 and look.clock >= suspicion.due:
+                yield Finding(
+                    kind=misfit.kind,
+                    subject=misfit.subject,
+                    lasted_s=look.clock - suspicion.since,
+                    again=suspicion.acted,
+                )
 
 
-def misfits(look: Look, limits: ReapLimits) -> Iterator[tuple[Kind, str, float]]:
-    """All that does not fit together in this one look: its kind, its subject, and how long it has
-    to have been so before it is acted on."""
+def misfits(look: Look, limits: ReapLimits) -> Iterator[Misfit]:
+    """All that does not fit together in this one look."""
     known = look.records.keys() | look.runs.keys() | look.owed
     yield from _orphans(look, known)
     for session_id, record in look.records.items():
         run = look.runs.get(session_id)
         if run is not None and not run.stopping:
-            yield from _overstayed(look, limits, record)
+            yield from _overstayed(look, limits, record, run)
         elif run is None and session_id not in look.owed:
             # Without an actor yet, its dispatcher may still be at work on it.
-            grace_s = limits.dispatch_s if record.actor_id is None else 0.0
-            yield Kind.LOST_SESSION, session_id, grace_s
+            for_s = limits.dispatch_s if record.actor_id is None else 0.0
+            yield Misfit(kind=Kind.LOST_SESSION, subject=session_id, for_s=for_s)
+    yield from _stuck(look, limits)
 
 
-def _orphans(look: Look, known: Set[SessionId]) -> Iterator[tuple[Kind, str, float]]:
+def _orphans(look: Look, known: Set[SessionId]) -> Iterator[Misfit]:
     rooms = {run.room for run in look.runs.values()} | {r.room for r in look.records.values()}
     for room in look.rooms.keys() - rooms:
         session_id = session_of_room(room)
         if session_id is not None and session_id not in known:
-            yield Kind.ORPHAN_ROOM, room, 0.0
+            yield Misfit(kind=Kind.ORPHAN_ROOM, subject=room)
     booked = {view.actor_id for view in look.books}
     at_work = {r.actor_id for r in look.records.values()} | {r.actor_id for r in look.runs.values()}
     for actor_id in look.actors - booked - at_work:
-        yield Kind.ORPHAN_ACTOR, actor_id, 0.0
+        yield Misfit(kind=Kind.ORPHAN_ACTOR, subject=actor_id)
     for view in look.books:
         # A reservation that nobody begins is the roster's own to take back.
         kept_for = view.session_id if view.state is ActorState.LIVE else None
         if kept_for is not None and kept_for not in known:
-            yield Kind.ORPHAN_PERMIT, kept_for, 0.0
+            yield Misfit(kind=Kind.ORPHAN_PERMIT, subject=kept_for)
     for session_id in look.accounts - known:
-        yield Kind.ORPHAN_ACCOUNT, session_id, 0.0
+        yield Misfit(kind=Kind.ORPHAN_ACCOUNT, subject=session_id)
 
 
 def _overstayed(
-    look: Look, limits: ReapLimits, record: SessionRecord
-) -> Iterator[tuple[Kind, str, float]]:
-    """By its record and its room, whatever its actor says."""
+    look: Look, limits: ReapLimits, record: SessionRecord, run: RunSeen
+) -> Iterator[Misfit]:
+    """By its record and its room, whatever its actor says; only of its participant's absence its
+    actor's word is believed."""
     session_id, joined_at = record.session_id, record.joined_at
     if joined_at is None:
         return
-    here_s = look.at - joined_at
-    # A successor's clock goes on from its predecessor's.
-    lasted_s = look.at - (record.first_joined_at or joined_at)
-    if record.session_timeout_s is not None and lasted_s > record.session_timeout_s:
-        yield Kind.OVERTIME, session_id, limits.goodbye_s
-    if not limits.follows_rooms or record.state not in _HAS_A_ROOM:
+    if record.state is SessionState.ENDING:
+        yield Misfit(kind=Kind.UNENDING, subject=session_id, for_s=limits.goodbye_s)
+    elif record.session_timeout_s is not None:
+        # A successor's clock goes on from its predecessor's.
+        began_at = record.first_joined_at or joined_at
+        ripe_at = began_at + record.session_timeout_s + limits.notice_s
+        yield Misfit(kind=Kind.OVERTIME, subject=session_id, ripe_at=ripe_at)
+    if limits.follows_rooms and record.state in _HAS_A_ROOM:
+        people = look.rooms.get(record.room)
+        if people is None:
+            for_s = limits.missing_room_s
+            yield Misfit(kind=Kind.MISSING_ROOM, subject=session_id, for_s=for_s)
+        elif record.state is SessionState.LIVE:
+            yield from _left(look, limits, record, run, people)
+        elif people == 0 and record.no_show_s is not None:
+            ripe_at = joined_at + record.no_show_s + limits.notice_s
+            yield Misfit(kind=Kind.NO_SHOW, subject=session_id, ripe_at=ripe_at)
+
+
+def _left(
+    look: Look, limits: ReapLimits, record: SessionRecord, run: RunSeen, people: int
+) -> Iterator[Misfit]:
+    if record.reconnect_grace_s is None:
         return
-    people = look.rooms.get(record.room)
-    if people is None:
-        yield Kind.MISSING_ROOM, session_id, limits.missing_room_s
-    elif people == 0 and record.state is SessionState.LIVE:
-        if record.reconnect_grace_s is not None:
-            yield Kind.ABANDONED, session_id, record.reconnect_grace_s + limits.abandoned_s
-    elif people == 0 and record.no_show_s is not None and here_s > record.no_show_s:
-        yield Kind.NO_SHOW, session_id, 0.0
+    longest_s = record.reconnect_grace_s + limits.notice_s
+    if run.away_s is not None:
+        # Known at once, also to a supervisor that has just begun; the count may be seconds old.
+        ripe_at = look.at + longest_s - run.away_s
+        yield Misfit(kind=Kind.ABANDONED, subject=record.session_id, ripe_at=ripe_at)
+    elif people == 0:
+        yield Misfit(kind=Kind.ABANDONED, subject=record.session_id, for_s=longest_s)
+
+
+def _stuck(look: Look, limits: ReapLimits) -> Iterator[Misfit]:
+    """Suspected after half the time, so that the second look comes when it is over."""
+    silent = {
+        session_id: run.silent_s
+        for session_id, run in look.runs.items()
+        if run.silent_s is not None and run.silent_s > limits.stuck_s / 2 and not run.stopping
+    }
+    if len(silent) > max(limits.stuck_most, len(look.runs) // 10):
+        return
+    for session_id, silent_s in silent.items():
+        ripe_at = look.at + limits.stuck_s - silent_s
+        yield Misfit(kind=Kind.STUCK, subject=session_id, ripe_at=ripe_at)

@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState
+from agent_actor.logs import scrub
 from agent_actor.messages import (
     Allowance,
     Assignment,
@@ -41,6 +42,7 @@ from fleet.preopened import count_result
 from fleet.records import LIFE, RANK, RecordChanges, SessionRecord
 from fleet.session_actors import SessionActors
 from fleet.stopping import StopSwitch, cancelled, first_of
+from fleet.vitals import Vitals
 
 STALE_S = 5.0
 """An allowance that has waited so long for an actor is asked for anew: it runs out."""
@@ -105,6 +107,9 @@ class RunView:
     joined: bool
     stopping: EndReason | None
     running_s: float
+    silent_s: float | None = None
+    away_s: float | None = None
+    """See ``fleet.vitals``."""
 
 
 class SessionRun:
@@ -133,6 +138,7 @@ class SessionRun:
         self._clock_runs = self._has_joined
         """The session's time limit counts already."""
         self._mirrored_rank = 0
+        self.vitals = Vitals(found=adopted is not None)
         self._tries = 1
         self._wait_for_actor_s = request.wait_for_actor_s
         self._renewed: Allowance | None = None
@@ -208,6 +214,8 @@ class SessionRun:
             joined=self._has_joined,
             stopping=self._switch.reason,
             running_s=time.monotonic() - self._began,
+            silent_s=self.vitals.silent_s,
+            away_s=self.vitals.away_s,
         )
 
     async def mirror(self) -> None:
@@ -216,8 +224,11 @@ class SessionRun:
         if not self._has_joined or self._switch.asked.is_set():
             return
         live = await self._parts.journal.live(self.request.session_id)
+        if attempt != self._attempt:
+            return
+        self.vitals.read(live, time.monotonic(), self._parts.now())
         rank = RANK.get(live.state, 0) if live else 0
-        if attempt == self._attempt and self._mirrored_rank < rank < RANK[SessionState.GONE]:
+        if self._mirrored_rank < rank < RANK[SessionState.GONE]:
             self._mirrored_rank = rank
             await self._record(state=LIFE[rank])
 
@@ -234,6 +245,8 @@ class SessionRun:
             log.exception("session_run_failed", session_id=self.request.session_id)
             end = self._failed("internal_error", f"{type(error).__name__}: {error}")
         finally:
+            # It is shown: a provider, or a library, may have quoted a key.
+            end = replace(end, error=scrub(end.error) if end.error else end.error)
             self.end = end
             await self._clear_up(end)
             self._tell_joined(end)
@@ -311,6 +324,7 @@ class SessionRun:
         self._moved = step is Next.MOVE
         self._has_joined = False
         self._mirrored_rank = 0
+        self.vitals = Vitals()
 
     def _stopped_meanwhile(self, end: AttemptEnd) -> AttemptEnd:
         """An actor lost is not why a session ended that was told to stop before it had another."""

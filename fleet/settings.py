@@ -25,6 +25,7 @@ from fleet.errors import SettingsInvalid
 from fleet.signing import signing_key
 
 DAY_S = 24 * 3600
+SHORTEST_KEY = 16
 RAY_NAMESPACE = "interview-fleet"
 
 Usd = Annotated[Decimal, Field(gt=0, le=100_000_000, allow_inf_nan=False)]
@@ -47,6 +48,8 @@ class FleetSettings(BaseSettings):
         env_prefix="FLEET_",
         env_ignore_empty=True,
         frozen=True,
+        # An error that shows what it was given may show a key.
+        hide_input_in_errors=True,
         extra="ignore",
         validate_default=True,
         validate_by_name=True,
@@ -142,7 +145,7 @@ class FleetSettings(BaseSettings):
     overdue_grace_s: Seconds = 25.0
     """Between telling a session to end for money, or its lease's end, and stopping it from outside:
     longer than its goodbye (15 s) and its final report (5 s) take."""
-    reap_every_s: float = Field(default=5.0, ge=0.5, le=60, allow_inf_nan=False)
+    reap_every_s: float = Field(default=4.0, ge=0.5, le=60, allow_inf_nan=False)
     """Between two rounds that compare rooms, actors, registry and ledger with each other."""
     reap_missing_room_s: float = Field(default=30.0, ge=2, le=600, allow_inf_nan=False)
     """How long a live session's room may be away: a restarted LiveKit server has none until its
@@ -183,8 +186,9 @@ class FleetSettings(BaseSettings):
     def _check_together(self) -> Self:
         if self.api_key is None and not self.loopback_only:
             raise _CrossFieldError("FLEET_API_KEY", "required unless FLEET_API_HOST is loopback")
-        if self.api_key is not None and len(self.api_key.get_secret_value()) < 16:
-            raise _CrossFieldError("FLEET_API_KEY", "must have at least 16 characters")
+        if self.api_key is not None and min(map(len, self.api_keys), default=0) < SHORTEST_KEY:
+            why = f"each must have at least {SHORTEST_KEY} characters"
+            raise _CrossFieldError("FLEET_API_KEY", why)
         if self.join_timeout_s > self.dispatch_deadline_s:
             raise _CrossFieldError(
                 "FLEET_JOIN_TIMEOUT_S", "must not exceed FLEET_DISPATCH_DEADLINE_S"
@@ -209,6 +213,13 @@ class FleetSettings(BaseSettings):
             raise _CrossFieldError(name, str(error)) from None
         if len(key) < 24:
             raise _CrossFieldError(name, "must have at least 24 bytes")
+
+    @property
+    def api_keys(self) -> tuple[str, ...]:
+        """FLEET_API_KEY, several separated by commas while one is replaced. None: it is not set."""
+        if self.api_key is None:
+            return ()
+        return tuple(k.strip() for k in self.api_key.get_secret_value().split(",") if k.strip())
 
     @property
     def loopback_only(self) -> bool:

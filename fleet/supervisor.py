@@ -33,9 +33,6 @@ class SupervisorTiming:
     mirror_s: float = 1.0
     observers_s: float = 10.0
     """A list of observers that was not delivered, or in which places expired, is after this."""
-    adopt_s: float = 60.0
-    stale_s: float = 120.0
-    """A record that nobody has been at work on for so long has lost whoever was."""
     escalation: EscalationTiming = field(default_factory=EscalationTiming)
 
 
@@ -90,7 +87,7 @@ class Supervisor:
         self._tasks.start(self._parts.endings.keep_paying())
         self._tasks.start(self._keep_mirroring())
         self._tasks.start(self._keep_observers_told())
-        self._tasks.start(self._keep_adopting())
+        self._tasks.start(self._adopt())
         self._tasks.start(self._keep_escalating())
 
     async def aclose(self, *, goodbye_s: float = 0.0) -> None:
@@ -198,7 +195,13 @@ class Supervisor:
         await self._adopted.wait()
         views = [run.view() for run in self._runs.values()]
         return {
-            v.session_id: RunSeen(room=v.room, actor_id=v.actor_id, stopping=v.stopping is not None)
+            v.session_id: RunSeen(
+                room=v.room,
+                actor_id=v.actor_id,
+                stopping=v.stopping is not None,
+                silent_s=v.silent_s,
+                away_s=v.away_s,
+            )
             for v in views
         }
 
@@ -267,12 +270,16 @@ class Supervisor:
         """Sessions write their states down themselves; listings go by the records."""
         while True:
             await self._parts.sleep(self._timing.mirror_s)
+            await self._mirror()
+
+    async def _mirror(self) -> None:
+        try:
             for run in tuple(self._runs.values()):
-                try:
-                    await run.mirror()
-                except FleetError as error:
-                    log.warning("states_not_mirrored", error=str(error))
-                    break
+                await run.mirror()
+        except FleetError as error:
+            log.warning("states_not_mirrored", error=str(error))
+            for run in self._runs.values():
+                run.vitals.unread()
 
     async def _keep_observers_told(self) -> None:
         while True:
@@ -280,24 +287,17 @@ class Supervisor:
             for run in tuple(self._runs.values()):
                 await run.observe()
 
-    async def _keep_adopting(self) -> None:
-        """At the beginning, and now and then: records that are not gone but nobody's."""
-        stale_s = 0.0
-        while True:
+    async def _adopt(self) -> None:
+        """At the beginning: what an earlier supervisor ran. A record without an actor may still
+        have a dispatcher; those, and whatever nobody runs later on, are for the reaper to find."""
+        while not self._adopted.is_set():
             try:
-                await self._adopt(stale_s)
-                stale_s = self._timing.stale_s
+                async for record in self._parts.records.active():
+                    if record.actor_id is not None:
+                        self.take_over(record)
+                # Whoever asks after them is to know how they are.
+                await self._mirror()
                 self._adopted.set()
             except FleetError as error:
                 log.warning("records_not_adopted", error=str(error))
-            known = self._adopted.is_set()
-            await self._parts.sleep(self._timing.adopt_s if known else self._timing.mirror_s)
-
-    async def _adopt(self, stale_s: float) -> None:
-        """A record without an actor may still have a dispatcher, unless it is old."""
-        now = self._parts.now()
-        async for record in self._parts.records.active():
-            age_s = now - record.created_at
-            needed_s = self._timing.stale_s if record.actor_id is None else stale_s
-            if age_s >= needed_s:
-                self.take_over(record)
+                await self._parts.sleep(self._timing.mirror_s)

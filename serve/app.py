@@ -23,6 +23,7 @@ from serve import (
     webhook,
 )
 from serve.auth import KeyRing, require_key
+from serve.bounds import Bounded
 from serve.metrics import IngressMetrics
 from serve.observe import Observed
 from serve.ports import Ports
@@ -53,6 +54,7 @@ def create_app(ports: Ports, *, keys: Iterable[str] = ()) -> FastAPI:
     app.state.tasks = Tasks()
     app.state.metrics = IngressMetrics()
     app.state.seen_events = webhook.SeenEvents()
+    app.add_middleware(Bounded)
     app.add_middleware(Observed, metrics=app.state.metrics)
     problems.install(app)
     guarded = [Depends(require_key)]

@@ -11,9 +11,11 @@ they are; serve/problems.py turns all of them into problem documents.
     ├── SessionStarting      409  an observer for a session that has no room yet
     ├── BodyTooSlow          408
     ├── BodyTooLarge         413  refused before it is parsed
+    ├── TargetTooLong        414
     ├── MediaTypeWrong       415
     ├── HostNotAllowed       421  an open (keyless, loopback) ingress addressed by another name
     ├── RequestInvalid       422  names every bad field
+    ├── HeadTooLarge         431  too many headers, or too long
     ├── NotReady             503  says which checks fail
     └── StillEnding          503  an erasure has to wait for the session's end
 """
@@ -104,6 +106,16 @@ class BodyTooLarge(ServeError):
 
     def __init__(self, *, limit_bytes: int) -> None:
         super().__init__(f"the body is larger than the {limit_bytes} bytes this route takes")
+
+
+class TargetTooLong(ServeError):
+    code = "target_too_long"
+    http_status = 414
+
+
+class HeadTooLarge(ServeError):
+    code = "head_too_large"
+    http_status = 431
 
 
 class MediaTypeWrong(ServeError):

@@ -24,7 +24,7 @@ from fleet.settings import FleetSettings, load_settings
 from serve.app import create_app
 from serve.auth import KeyRing, may_listen
 from serve.ports import ProviderInfo
-from serve.wiring import keys_of, open_ports, providers_of
+from serve.wiring import on_a_cluster, open_ports, providers_of
 
 APP_NAME = "interview-fleet"
 MAX_ONGOING_REQUESTS = 2_000
@@ -56,12 +56,12 @@ class Ingress:
         providers: tuple[ProviderInfo, ...] | None = None,
     ) -> None:
         configure_logs("ingress")
-        self._settings = settings or load_settings()
+        self._settings = settings or on_a_cluster(load_settings())
         self._providers = providers or providers_of(os.environ)
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         ports = await open_ports(self._settings, self._providers)
-        return create_app(ports, keys=keys_of(self._settings))
+        return create_app(ports, keys=self._settings.api_keys)
 
 
 _deployed = ray_serve.deployment(
@@ -96,7 +96,7 @@ def start_ingress(
     address that may not be listened on without a key.
     """
     host = host or settings.api_host
-    if not may_listen(host, KeyRing(keys_of(settings))):
+    if not may_listen(host, KeyRing(settings.api_keys)):
         raise SettingsInvalid({"FLEET_API_KEY": f"required to listen on {host}"})
     wanted = settings.api_port if port is None else port
     address = IngressAddress(host=host, port=wanted or _free_port(host))

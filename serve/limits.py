@@ -1,7 +1,7 @@
 """What a session or a study may spend, changed while it runs."""
 
 from collections.abc import Mapping
-from decimal import ROUND_DOWN, Decimal, InvalidOperation
+from decimal import ROUND_DOWN, Decimal, DecimalException
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -121,7 +121,9 @@ def _micro(name: str, value: object) -> int | None:
         return value if isinstance(value, int) else None
     try:
         micro = Decimal(str(value)) * 1_000_000
-    except InvalidOperation:
+    except DecimalException:
         return None
-    whole = micro.is_finite() and micro == micro.to_integral_value(ROUND_DOWN)
-    return int(micro) if whole else None
+    # Before it is made an integer: "1e999990" has a million digits.
+    if not (micro.is_finite() and 0 <= micro <= MOST_STUDY_USD * 1_000_000):
+        return None
+    return int(micro) if micro == micro.to_integral_value(ROUND_DOWN) else None

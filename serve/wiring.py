@@ -16,7 +16,12 @@ from fleet.clients import BUDGET, CALL_DEADLINE_S
 from fleet.control import ControlPlane, control_plane, open_dispatcher
 from fleet.dispatch_plan import DispatchRequest, session_of_room
 from fleet.dispatcher import Dispatcher, StopMode
-from fleet.errors import BudgetUnavailable, ControlPlaneUnavailable, FleetError
+from fleet.errors import (
+    BudgetUnavailable,
+    ControlPlaneUnavailable,
+    FleetError,
+    SettingsInvalid,
+)
 from fleet.journal import Journal
 from fleet.limits import LimitChange, LimitChanger
 from fleet.livekit_client import LiveKitClient
@@ -228,11 +233,12 @@ def providers_of(environment: Mapping[str, str]) -> tuple[ProviderInfo, ...]:
     )
 
 
-def keys_of(settings: FleetSettings) -> tuple[str, ...]:
-    """The bearer keys: FLEET_API_KEY, several separated by commas while one is replaced."""
-    if settings.api_key is None:
-        return ()
-    return tuple(k.strip() for k in settings.api_key.get_secret_value().split(",") if k.strip())
+def on_a_cluster(settings: FleetSettings) -> FleetSettings:
+    """Where it listens is Serve's to say then, whatever FLEET_API_HOST is. Raises SettingsInvalid
+    without a key."""
+    if not settings.api_keys:
+        raise SettingsInvalid({"FLEET_API_KEY": "required where Serve's configuration deploys it"})
+    return settings
 
 
 def _provider(provider: Provider, base_url: str, own: str) -> ProviderInfo:

@@ -161,7 +161,7 @@ class TappedSession(openai.realtime.RealtimeSession):
 
     def _on_server(self, event: dict[str, Any]) -> None:
         if event.get("type") == "session.created":
-            self._taps.connected((event.get("session") or {}).get("id"))
+            self._taps.connected(_id_of(event.get("session")))
         self._open.see(event)
         self._taps.server(event)
 
@@ -216,7 +216,13 @@ class OpenWork:
 
 
 def _response_id(event: dict[str, Any]) -> str:
-    return str((event.get("response") or {}).get("id"))
+    return str(_id_of(event.get("response")))
+
+
+def _id_of(thing: Any) -> str | None:
+    """What the provider calls it; whatever stands there instead must not hide it from the meter."""
+    found = thing.get("id") if isinstance(thing, dict) else None
+    return found if isinstance(found, str) else None
 
 
 class TappedModel(openai.realtime.RealtimeModel):

@@ -35,6 +35,9 @@ from agent_actor.wire_events import (
 PCM_BYTES_PER_MS = 48
 """24 kHz, mono, 16 bit: what the plugin asks for."""
 
+MOST_SECONDS = 24 * 3600
+"""Of speech in one item: more is no duration, nor is NaN, which JSON's readers take for one."""
+
 Event = Mapping[str, Any]
 
 
@@ -86,7 +89,7 @@ def read_transcription_usage(usage: Any) -> TranscriptionUsage | None:
         return None
     if usage.get("type") == "duration" or "seconds" in usage:
         seconds = usage.get("seconds")
-        if not isinstance(seconds, int | float):
+        if not isinstance(seconds, int | float) or not 0 <= seconds <= MOST_SECONDS:
             return None
         return TranscriptionUsage(duration_ms=-int(-round(seconds * 1_000_000) // 1000))
     details = _object(usage, "input_token_details")

@@ -6,10 +6,12 @@ from fleet.bench.chaos import (
     actor_kill,
     bridge,
     control_kill,
+    fuzz,
     head_loss,
     node_loss,
     outages,
     rolling_drain,
+    zombies,
 )
 from fleet.bench.chaos.fault import Fault
 
@@ -19,6 +21,8 @@ FAULTS: tuple[Fault, ...] = (
     outages.REDIS,
     outages.LIVEKIT,
     bridge.FAULT,
+    zombies.FAULT,
+    fuzz.FAULT,
     rolling_drain.FAULT,
     node_loss.FAULT,
     head_loss.FAULT,

@@ -100,7 +100,8 @@ class TurnPlayer:
         captions = _captions(reply)
         for index, (frame, ms) in enumerate(clip):
             if index == 1 and malformed:
-                await self._stage.send(MALFORMED_FRAME)
+                text = malformed.params.get("text")
+                await self._stage.send(MALFORMED_FRAME if text is None else str(text).encode())
             if drop and 2 * self._generation.spoken_ms >= reply.speech_ms:
                 self._stage.drop()
             await self._stage.send(frame)

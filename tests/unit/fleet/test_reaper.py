@@ -1,13 +1,15 @@
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState
-from agent_actor.journal import EventKind, JournalEvent
+from agent_actor.journal import EventKind, JournalEvent, LiveState
 from agent_actor.messages import StopMode
 from fleet.errors import (
+    ActorLost,
     ActorMissing,
     LiveKitUnavailable,
     NoAnswer,
@@ -85,12 +87,19 @@ class Fork:
 
     def __init__(self):
         self.living: set[ActorId] = set()
+        self.frozen: set[ActorId] = set()
         self.silent = False
 
     async def existing(self):
         if self.silent:
             raise NoAnswer("ray", 5.0)
         return list(self.living)
+
+    async def ping(self, actor_id):
+        if actor_id not in self.living:
+            raise ActorLost(actor_id, "dead")
+        if actor_id in self.frozen:
+            raise NoAnswer(actor_id, 5.0)
 
     def kill(self, actor_id):
         self.living.discard(actor_id)
@@ -175,10 +184,10 @@ class World:
     async def sleep(self, seconds):
         """Time goes on; after the rounds that a test wants it stands still."""
         self.slept.append(seconds)
-        if len(self.slept) > self.rounds:
+        self.clock += seconds
+        if len(self.slept) >= self.rounds:
             self.done.set()
             await asyncio.Event().wait()
-        self.clock += seconds
 
     def healthy(self, session_id=A, **changes):
         values = {
@@ -255,7 +264,7 @@ async def test_what_is_left_of_a_session_is_cleared_away_and_counted(world):
 
 
 async def test_rounds_are_spread(world):
-    await world.go_on(1)
+    await world.go_on(2)
     assert world.slept == [6.0, 6.0]
 
 
@@ -400,8 +409,20 @@ class TestSessions:
 
     async def test_one_in_overtime_is_stopped(self, world):
         world.healthy(A, joined_at=NOW - 3601)
-        await world.go_on(6)
+        await world.go_on(2)
         assert world.sessions.stops == [(A, EndReason.SESSION_TIMEOUT, StopMode.NOW)]
+
+    async def test_one_that_says_at_a_closer_look_that_it_is_ending_is_not(self, world):
+        world.healthy(A, joined_at=NOW - 3601)
+        world.journal.states[A] = LiveState(state="ending")
+        await world.go_on(4)
+        assert world.sessions.stops == []
+
+    async def test_one_that_never_ends_is_stopped_for_the_reason_that_it_gave(self, world):
+        world.healthy(A, state=SessionState.ENDING)
+        self.wrote(world, EventKind.STATE, state="ending", reason="completed")
+        await world.go_on(5)
+        assert world.sessions.stops == [(A, EndReason.COMPLETED, StopMode.NOW)]
 
     async def test_one_that_was_left_is_stopped(self, world):
         world.healthy(A)
@@ -420,9 +441,21 @@ class TestSessions:
         await world.go_on(1)
         assert world.sessions.stops == []
 
+    async def test_an_old_word_of_an_absence_is_believed_if_nobody_answers(self, world):
+        """By a wrong clock it looks older than it is; a running actor would know better by now."""
+        world.healthy(A)
+        world.sessions.runs[A] = replace(world.sessions.runs[A], away_s=33.0)
+        world.livekit.people[room_of(A)] = ["agent"]
+        world.journal.states[A] = LiveState(state="live", away_s=3.0)
+        await world.go_on(6)
+        assert world.sessions.stops == []
+        world.ray.frozen.add(ActorId(f"actor-{A}"))
+        await world.go_on(2)
+        assert world.sessions.stops[:1] == [(A, EndReason.PARTICIPANT_LEFT, StopMode.NOW)]
+
     async def test_one_that_has_ended_meanwhile_is_left_alone(self, world):
         world.healthy(A, joined_at=NOW - 4000)
-        await world.go_on(5)
+        await world.go_on(1)
         del world.sessions.runs[A]
         working = world.sessions.under_way
 
@@ -436,9 +469,46 @@ class TestSessions:
         assert world.counted() == {}
 
     def told(self, world, at):
-        event = JournalEvent(kind=EventKind.PARTICIPANT, at=at, data={"change": "left"})
+        self.wrote(world, EventKind.PARTICIPANT, at=at, change="left")
+
+    def wrote(self, world, kind, at=NOW, **data):
+        event = JournalEvent(kind=kind, at=at, data=data)
         entries = world.journal.entries.setdefault(A, [])
         entries.append(JournalEntry(id=f"{len(entries)}-0", event=event))
+
+
+class TestStuck:
+    @pytest.fixture
+    async def world(self):
+        world = World()
+        world.healthy(A)
+        run = world.sessions.runs[A]
+        world.sessions.runs[A] = replace(run, silent_s=9.0)
+        return world
+
+    async def test_its_actor_is_killed_and_its_session_left_to_its_run(self, world):
+        world.ray.frozen.add(ActorId(f"actor-{A}"))
+        await world.go_on(2)
+        assert world.ray.living == set()
+        assert world.sessions.stops == []
+        assert world.counted() == {Kind.STUCK: 1}
+
+    async def test_one_that_answers_only_cannot_write(self, world):
+        await world.go_on(6)
+        assert world.ray.living == {f"actor-{A}"}
+        assert world.counted() == {}
+
+    async def test_one_that_died_meanwhile_is_its_runs_business(self, world):
+        await world.go_on(1)
+        world.ray.living.clear()
+        await world.go_on(1)
+        assert world.counted() == {}
+
+
+async def test_the_next_look_comes_when_something_could_be_acted_on(world):
+    world.over(A)
+    await world.go_on(2)
+    assert world.slept == pytest.approx([3.2, 6.0])
 
 
 async def _down():

@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from fleet.errors import SettingsInvalid
 from fleet.settings import FleetSettings, load_settings, variable_of
@@ -111,8 +112,30 @@ def test_no_key_is_required_on_loopback(env: pytest.MonkeyPatch, host: str) -> N
     assert settings.api_key is None
 
 
-def test_a_short_key_is_refused(env: pytest.MonkeyPatch) -> None:
-    assert set(problems_with(env, FLEET_API_KEY="short")) == {"FLEET_API_KEY"}
+@pytest.mark.parametrize("key", ["short", f"{API_KEY},short", " , , , , , , , , , ", " " * 20])
+def test_a_key_that_could_be_guessed_or_is_none_is_refused(
+    env: pytest.MonkeyPatch, key: str
+) -> None:
+    assert set(problems_with(env, FLEET_API_KEY=key)) == {"FLEET_API_KEY"}
+
+
+def test_keys_are_separated_by_commas(env: pytest.MonkeyPatch) -> None:
+    assert load_settings().api_keys == ()
+    assert load_settings(api_key=API_KEY).api_keys == (API_KEY,)
+    both = load_settings(api_key=f"{API_KEY}, old-key-0123456789,")
+    assert both.api_keys == (API_KEY, "old-key-0123456789")
+
+
+def test_errors_do_not_show_what_was_given() -> None:
+    """Whoever constructs the settings without ``load_settings`` logs pydantic's own words."""
+    with pytest.raises(ValidationError) as raised:
+        FleetSettings(
+            livekit_api_key="local",
+            livekit_api_secret="the-livekit-secret",
+            redis_url="http://:redis-password@cache",
+        )
+    assert "the-livekit-secret" not in str(raised.value)
+    assert "redis-password" not in str(raised.value)
 
 
 def test_one_join_must_fit_into_the_dispatch(env: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, StudyId
-from agent_actor.errors import ActorBusy, RoomUnreachable
+from agent_actor.errors import ActorBusy, AgentError, RoomUnreachable
 from agent_actor.journal import EventKind, JournalEvent, LiveState
 from agent_actor.messages import JoinReport, StopMode, Verdict
 from fleet.endings import Endings, Sleep
@@ -734,6 +734,21 @@ class TestStop:
         assert (world.roster.held, world.rooms.rooms) == ({}, {})
 
 
+async def test_an_error_is_written_down_and_told_without_the_key_that_it_quotes():
+    world = World(sleep=at_once)
+    await world.supervisor.open()
+    task, actor = await world.starting(await world.prepared())
+    key = "sk-proj-0123456789abcdef"
+    actor.join.set_exception(AgentError("never joined"))
+    actor.end.set_exception(AgentError(f"Incorrect API key provided: {key}"))
+    with pytest.raises(DispatchFailed) as raised:
+        await task
+    record = await world.over()
+    assert "Incorrect API key provided" in record.error
+    assert key not in record.error + str(raised.value)
+    await world.supervisor.aclose()
+
+
 class TestMirror:
     async def test_the_record_follows_what_the_actor_says(self):
         world = World(sleep=at_once)
@@ -848,10 +863,23 @@ class TestAdoption:
         assert report.actor_id == "a-1"
         assert world.actors.assignments == []
 
-    async def test_a_queued_record_belongs_to_its_dispatcher_while_it_is_young(self, world):
-        world.record(SessionId("s-young"))
-        world.record(SessionId("s-old"), created_at=0.0)
+    async def test_a_record_without_an_actor_is_left_to_its_dispatcher_and_the_reaper(self, world):
+        world.record(SessionId("s-queued"), created_at=0.0)
+        await world.supervisor.open()
+        assert await world.supervisor.assignments() == {A: "a-9"}
+        assert not world.records.records["s-queued"].is_gone
+
+    async def test_one_that_becomes_nobodys_later_is_the_reapers_to_find(self, world):
         await world.supervisor.open()
         await world.supervisor.assignments()
-        assert (await world.over(SessionId("s-old"))).end_reason is EndReason.ACTOR_LOST
-        assert not world.records.records["s-young"].is_gone
+        world.record(SessionId("s-later"), state=SessionState.LIVE, actor_id="a-8")
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert set(await world.supervisor.under_way()) == {A}
+
+    async def test_its_own_time_limit_holds_on(self, world):
+        world.records.records[A] = replace(world.records.records[A], session_timeout_s=0.001)
+        world.supervisor._limits = replace(world.supervisor._limits, overtime_s=0.0)
+        await world.supervisor.open()
+        await world.supervisor.assignments()
+        assert (await world.over()).end_reason is EndReason.SESSION_TIMEOUT

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hmac
+
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -146,3 +148,27 @@ def test_without_a_key_it_listens_on_loopback_only() -> None:
 def test_a_key_ring_shows_no_key() -> None:
     ring = KeyRing(KEYS)
     assert not any(key in repr(vars(ring)) for key in KEYS)
+
+
+def test_every_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever matches, and however much of it: over digests, so that no length shows either."""
+    compared: list[tuple[bytes, bytes]] = []
+    really = hmac.compare_digest
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return really(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    ring = KeyRing(KEYS)
+    for presented, held in (
+        (KEYS[0], True),
+        (KEYS[1], True),
+        (KEYS[0][:-1], False),
+        ("", False),
+        ("x" * 10_000, False),
+    ):
+        compared.clear()
+        assert ring.holds(presented) is held
+        assert len(compared) == len(KEYS)
+        assert {len(side) for pair in compared for side in pair} == {32}

@@ -1,20 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import SecretStr
 
 from agent_actor.contract import Provider
 from fleet.dispatch_plan import ROOM_PREFIX
-from fleet.settings import FleetSettings, load_settings
-from serve.wiring import keys_of, providers_of, session_of_room
-
-
-def settings(key: str | None) -> FleetSettings:
-    return load_settings(
-        livekit_api_key="local",
-        livekit_api_secret=SecretStr("secret"),
-        api_key=None if key is None else SecretStr(key),
-    )
+from fleet.errors import SettingsInvalid
+from fleet.settings import load_settings
+from serve.wiring import on_a_cluster, providers_of, session_of_room
 
 
 def test_a_room_is_its_sessions_by_name() -> None:
@@ -48,10 +40,10 @@ def test_whatever_stands_in_a_providers_place_is_called_a_simulator(
     assert not gemini.simulated
 
 
-def test_keys_are_separated_by_commas() -> None:
-    assert keys_of(settings(None)) == ()
-    assert keys_of(settings("one-key-0123456789")) == ("one-key-0123456789",)
-    assert keys_of(settings("new-key-0123456789, old-key-0123456789,")) == (
-        "new-key-0123456789",
-        "old-key-0123456789",
-    )
+def test_deployed_by_serves_own_configuration_it_needs_a_key() -> None:
+    """Serve may listen on every interface there, though FLEET_API_HOST says loopback."""
+    values = {"livekit_api_key": "local", "livekit_api_secret": "secret"}
+    with pytest.raises(SettingsInvalid, match="FLEET_API_KEY"):
+        on_a_cluster(load_settings(**values, api_host="127.0.0.1"))
+    keyed = load_settings(**values, api_key="some-key-0123456789")
+    assert on_a_cluster(keyed) is keyed

@@ -1,0 +1,322 @@
+"""What lives on that should have ended: participants who never came or left, loops that stand
+still, rooms, actors and accounts of nobody. Every other time the supervisor is killed meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from random import Random
+
+import psutil
+
+from agent_actor.contract import Provider, SessionId, SessionState, StudyId
+from agent_actor.journal import LiveState
+from fleet import ray_calls
+from fleet.actor_shell import shell_for
+from fleet.bench.chaos import cluster, evidence
+from fleet.bench.chaos.evidence import Money
+from fleet.bench.chaos.fault import Fault, Needs, Trials
+from fleet.bench.chaos.interview import Interview
+from fleet.bench.chaos.stage import Stage
+from fleet.bench.chaos.waiting import until
+from fleet.bench.load import percentile
+from fleet.bench.report import Bar, Measured, at_least, at_most, exactly, only_shown
+from fleet.clients import RayBudgetClient
+from fleet.crew import SESSION_ACTOR, actor_name
+from fleet.ray_calls import ActorOptions
+from fleet.reaping import ReapLimits
+
+AT_ONCE = ReapLimits().stuck_most
+"""Of more sessions that are frozen at once it would not be theirs."""
+MARGIN_S = 15.0
+"""Beyond its limit, within which each has to be gone."""
+NO_SHOW_S, RECONNECT_S = 20.0, 12.0
+STUCK_S = ReapLimits().stuck_s
+LATEST_S = 60.0
+"""How long the hunt goes on for one that is over its time."""
+BEGIN_S = 30.0
+KEPT_S = 4.0
+AGAIN_S = 45.0
+SUPERVISOR = "SupervisorActor"
+
+
+class Zombie(StrEnum):
+    NEVER_JOINED = "never joined"
+    """Its actor is frozen too: nobody in the session notices the time."""
+    LEFT = "left"
+    STUCK = "stuck loop"
+    ORPHAN_ROOM = "orphan room"
+    ORPHAN_ACTOR = "orphan actor"
+    ORPHAN_ACCOUNT = "orphan account"
+
+
+LIMITS_S = {
+    Zombie.NEVER_JOINED: NO_SHOW_S,
+    Zombie.LEFT: RECONNECT_S,
+    Zombie.STUCK: STUCK_S,
+    Zombie.ORPHAN_ROOM: 0.0,
+    Zombie.ORPHAN_ACTOR: 0.0,
+    Zombie.ORPHAN_ACCOUNT: 0.0,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Laid:
+    """One zombie. ``beyond_s``: how long beyond its limit it was there; None: it still was when the
+    hunt was given up. ``carried_on``: whether a stuck session's interview went on."""
+
+    kind: Zombie
+    beyond_s: float | None
+    supervisor_killed: bool
+    end_reason: str | None = None
+    carried_on: bool | None = None
+    money: Money | None = None
+
+
+async def run(stage: Stage, trials: Trials) -> Measured:
+    laid: list[Laid] = []
+    each = [(kind, number) for number in range(trials.count) for kind in Zombie]
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(kind: Zombie, number: int) -> None:
+        async with gate:
+            dice = trials.dice("zombies", kind, number)
+            laid.append(await _LAY[kind](stage, dice, _supervisor_dies(number)))
+        advance(1)
+
+    with trials.progress.steps("zombies", len(each)) as advance:
+        async with asyncio.TaskGroup() as group:
+            for kind, number in each:
+                if not _supervisor_dies(number):
+                    group.create_task(one(kind, number))
+        # One by one: the supervisor that one kills is the others' too.
+        for kind, number in each:
+            if _supervisor_dies(number):
+                await one(kind, number)
+    return Measured(
+        bars=tuple(bars(laid, trials)),
+        seeds=(trials.seed,),
+        data={"zombies": [asdict(each) for each in laid]},
+    )
+
+
+def _supervisor_dies(number: int) -> bool:
+    return number % 2 == 1
+
+
+def bars(laid: Sequence[Laid], trials: Trials) -> Iterator[Bar]:
+    for kind in Zombie:
+        these = [each for each in laid if each.kind is kind]
+        yield at_least(f"{kind}: laid", len(these), trials.count, "")
+        beyond = [each.beyond_s for each in these if each.beyond_s is not None]
+        yield exactly(f"{kind}: still there", len(these) - len(beyond), 0, "")
+        limit = f"limit {LIMITS_S[kind]:g} s"
+        longest = max(beyond, default=None)
+        yield trials.timing(at_most(f"{kind}: gone after its limit", longest, MARGIN_S, "s", limit))
+        yield only_shown(f"{kind}: p50", percentile(beyond, 0.5) if beyond else None, "s")
+    stuck = [each.carried_on for each in laid if each.carried_on is not None]
+    yield exactly("stuck loops whose interviews went on", stuck.count(True), len(stuck), "")
+    yield from evidence.of_money([each.money for each in laid if each.money is not None])
+
+
+# Of each kind, one
+
+
+async def _never_joined(stage: Stage, dice: Random, supervisor_dies: bool) -> Laid:
+    interview = await stage.begin(
+        provider=dice.choice(list(Provider)),
+        participant=None,
+        contract={"no_show_seconds": NO_SHOW_S},
+    )
+    record = await interview.record()
+    await _state(interview, lambda live: live.state == SessionState.CONFIGURED)
+    # Before its first checkpoint its successor would have the whole time again.
+    await asyncio.sleep(dice.uniform(KEPT_S, NO_SHOW_S / 2))
+    with await _frozen(interview):
+        await _perhaps(supervisor_dies, dice.uniform(0, NO_SHOW_S / 2))
+        beyond_s = await _over(stage, interview, (record.joined_at or time.time()) + NO_SHOW_S)
+    return await _session(stage, interview, Zombie.NEVER_JOINED, beyond_s, supervisor_dies)
+
+
+async def _left(stage: Stage, dice: Random, supervisor_dies: bool) -> Laid:
+    interview = await stage.begin(
+        provider=dice.choice(list(Provider)),
+        contract={"reconnect_grace_seconds": RECONNECT_S, "no_show_seconds": 60.0},
+    )
+    await interview.participant.heard(BEGIN_S)
+    await asyncio.sleep(dice.uniform(0.0, 6.0))
+    await stage.people.leave(interview.participant.name)
+    await _state(interview, lambda live: live.away_s is not None)
+    left_at = time.time()
+    with await _frozen(interview):
+        await _perhaps(supervisor_dies, dice.uniform(0, RECONNECT_S))
+        beyond_s = await _over(stage, interview, left_at + RECONNECT_S)
+    return await _session(stage, interview, Zombie.LEFT, beyond_s, supervisor_dies)
+
+
+async def _stuck(stage: Stage, dice: Random, supervisor_dies: bool) -> Laid:
+    interview = await stage.begin(provider=dice.choice(list(Provider)))
+    await interview.participant.heard(BEGIN_S)
+    await asyncio.sleep(dice.uniform(0.0, 8.0))
+    actor = await interview.actor()
+    began = time.time()
+    with await _frozen(interview):
+        await _perhaps(supervisor_dies, dice.uniform(0, STUCK_S))
+
+        async def dead() -> bool:
+            return not psutil.pid_exists(actor.pid)
+
+        beyond_s = await _gone(dead, began + STUCK_S)
+    carried_on = await interview.carried_on(2, AGAIN_S) is not None
+    await stage.end_all([interview])
+    laid = await _session(stage, interview, Zombie.STUCK, beyond_s, supervisor_dies)
+    return replace(laid, carried_on=carried_on)
+
+
+async def _orphan_room(stage: Stage, dice: Random, supervisor_dies: bool) -> Laid:
+    """Made again by somebody, under the name of a session that is over."""
+    interview = await stage.begin(participant=None)
+    await stage.end_all([interview])
+    await asyncio.sleep(dice.uniform(0, 5))
+    began = time.time()
+    await stage.rooms.create_room(interview.room)
+    await _perhaps(supervisor_dies, 0.0)
+
+    async def gone() -> bool:
+        return not await stage.rooms.list_rooms([interview.room])
+
+    beyond_s = await _gone(gone, began)
+    kind = Zombie.ORPHAN_ROOM
+    return Laid(kind=kind, beyond_s=beyond_s, supervisor_killed=supervisor_dies)
+
+
+async def _orphan_actor(stage: Stage, dice: Random, supervisor_dies: bool) -> Laid:
+    name = actor_name(f"stray-{dice.getrandbits(32):08x}")  # type: ignore[arg-type]
+    options = ActorOptions(name=name, namespace=stage.fleet.settings.ray_namespace, num_cpus=0.1)
+    await asyncio.sleep(dice.uniform(0, 5))
+    began = time.time()
+    ray_calls.create(shell_for(SESSION_ACTOR), options, "stray")
+    await _perhaps(supervisor_dies, 0.0)
+
+    async def gone() -> bool:
+        return name not in ray_calls.names(stage.fleet.settings.ray_namespace)
+
+    beyond_s = await _gone(gone, began)
+    kind = Zombie.ORPHAN_ACTOR
+    return Laid(kind=kind, beyond_s=beyond_s, supervisor_killed=supervisor_dies)
+
+
+async def _orphan_account(stage: Stage, dice: Random, supervisor_dies: bool) -> Laid:
+    session_id = SessionId(f"s-{dice.getrandbits(96):024x}")
+    budget = RayBudgetClient(stage.fleet.settings.ray_namespace)
+    await asyncio.sleep(dice.uniform(0, 5))
+    began = time.time()
+    await budget.open(session_id, StudyId("chaos"), Provider.OPENAI_REALTIME.value, 1_000_000)
+    await _perhaps(supervisor_dies, 0.0)
+
+    async def gone() -> bool:
+        return session_id not in await budget.open_sessions()
+
+    beyond_s = await _gone(gone, began)
+    kind = Zombie.ORPHAN_ACCOUNT
+    return Laid(kind=kind, beyond_s=beyond_s, supervisor_killed=supervisor_dies)
+
+
+_LAY: dict[Zombie, Callable[[Stage, Random, bool], Awaitable[Laid]]] = {
+    Zombie.NEVER_JOINED: _never_joined,
+    Zombie.LEFT: _left,
+    Zombie.STUCK: _stuck,
+    Zombie.ORPHAN_ROOM: _orphan_room,
+    Zombie.ORPHAN_ACTOR: _orphan_actor,
+    Zombie.ORPHAN_ACCOUNT: _orphan_account,
+}
+
+# What they have in common
+
+
+class _Frozen:
+    """A process that neither runs nor ends by itself. Woken at the end, if it is still there."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        os.kill(pid, signal.SIGSTOP)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGCONT)
+
+
+async def _frozen(interview: Interview) -> _Frozen:
+    return _Frozen((await interview.actor()).pid)
+
+
+async def _perhaps(dies: bool, after_s: float) -> None:
+    """Kill the supervisor after a while."""
+    if dies:
+        await asyncio.sleep(after_s)
+        for actor in await cluster.living(kind=SUPERVISOR):
+            cluster.kill_process(actor.pid)
+
+
+async def _state(interview: Interview, so: Callable[[LiveState], bool]) -> None:
+    async def reached() -> bool:
+        live = await interview.live()
+        return live is not None and so(live)
+
+    await until(reached, BEGIN_S)
+
+
+async def _over(stage: Stage, interview: Interview, limit_at: float) -> float | None:
+    """Until nothing of it is there: record, account, room."""
+
+    async def gone() -> bool:
+        if not (await interview.record()).is_gone:
+            return False
+        accounts = await stage.ledger.accounts([SessionId(interview.id)])
+        rooms = await stage.rooms.list_rooms([interview.room])
+        return not rooms and all(account.closed_at is not None for account in accounts)
+
+    return await _gone(gone, limit_at)
+
+
+async def _gone(so: Callable[[], Awaitable[bool]], limit_at: float) -> float | None:
+    if not await until(so, limit_at - time.time() + LATEST_S):
+        return None
+    return round(time.time() - limit_at, 2)
+
+
+async def _session(
+    stage: Stage,
+    interview: Interview,
+    kind: Zombie,
+    beyond_s: float | None,
+    supervisor_killed: bool,
+) -> Laid:
+    if beyond_s is None:
+        await stage.end_all([interview])
+    record = await interview.record()
+    return Laid(
+        kind=kind,
+        beyond_s=beyond_s,
+        supervisor_killed=supervisor_killed,
+        end_reason=record.end_reason,
+        money=await interview.money() if record.is_gone else None,
+    )
+
+
+FAULT = Fault(
+    name="zombies",
+    about="what should have ended and lives on, with the supervisor killed every other time",
+    trials=20,
+    run=run,
+    needs=Needs(warm=4),
+)
