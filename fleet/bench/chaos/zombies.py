@@ -26,7 +26,7 @@ from fleet.bench.chaos.fault import Fault, Needs, Trials
 from fleet.bench.chaos.interview import Interview
 from fleet.bench.chaos.stage import Stage
 from fleet.bench.chaos.waiting import until
-from fleet.bench.load import percentile
+from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, Measured, at_least, at_most, exactly, only_shown
 from fleet.clients import RayBudgetClient
 from fleet.crew import SESSION_ACTOR, actor_name

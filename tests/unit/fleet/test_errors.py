@@ -18,6 +18,7 @@ EXAMPLES: list[FleetError] = [
     errors.Unauthorized("no key"),
     errors.WebhookRejected("why"),
     errors.SessionNotFound("s-1"),
+    errors.NodeNotFound("abc", several=True),
     errors.SessionExists("s-1"),
     errors.IdempotencyConflict("s-1"),
     errors.CursorInvalid(),
