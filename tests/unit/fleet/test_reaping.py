@@ -203,6 +203,12 @@ class TestOverstayed:
             assert looked(before, look(4, at=JOINED_AT + 3601, rooms=rooms)) == []
             assert (Kind.OVERTIME, S) in looked(before, look(5, at=JOINED_AT + 3602, rooms=rooms))
 
+    def test_a_successor_has_what_its_predecessor_left_of_the_time(self):
+        carried_on = {"records": {S: record(joined_at=JOINED_AT + 3000)}}
+        before = look(0, at=JOINED_AT + 3597, **carried_on)
+        found = looked(before, look(5, at=JOINED_AT + 3602, **carried_on))
+        assert found == [(Kind.OVERTIME, S)]
+
     def test_one_that_says_its_goodbye_has_time_for_it(self):
         ends = {"records": {S: record(SessionState.ENDING)}}
         looks = [replace(one, at=one.at + 9_000) for one in every_5_s(25, **ends)]
@@ -439,10 +445,12 @@ class Life:
             return {}
         state = self.state(t)
         times_out = self.fate is Fate.TIMES_OUT
+        joined_at = self.at["joined"] if t >= self.at["joined"] else None
         mine = record(
             state,
             actor_id=self.actor(t) if t >= self.at["assigned"] else None,
-            joined_at=self.at["joined"] if t >= self.at["joined"] else None,
+            joined_at=joined_at,
+            first_joined_at=joined_at,
             session_timeout_s=self.at["over"] - self.at["joined"] if times_out else 3600.0,
         )
         return {S: mine}
