@@ -120,7 +120,7 @@ def bars(laid: Sequence[Laid], trials: Trials) -> Iterator[Bar]:
         limit = f"limit {LIMITS_S[kind]:g} s"
         longest = max(beyond, default=None)
         yield trials.timing(at_most(f"{kind}: gone after its limit", longest, MARGIN_S, "s", limit))
-        yield only_shown(f"{kind}: p50", percentile(beyond, 0.5) if beyond else None, "s")
+        yield only_shown(f"{kind}: p50", percentile(beyond, 0.5), "s")
     stuck = [each.carried_on for each in laid if each.carried_on is not None]
     yield exactly("stuck loops whose interviews went on", stuck.count(True), len(stuck), "")
     yield from evidence.of_money([each.money for each in laid if each.money is not None])
