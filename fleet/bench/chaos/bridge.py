@@ -8,7 +8,7 @@ import json
 import statistics
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from fleet.bench.chaos.waiting import until
 from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, Measured, at_least, at_most, exactly, only_shown
 from fleet.dispatch_plan import room_claim
-from fleet.errors import FleetError
+from fleet.errors import FleetError, LiveKitUnavailable
 from fleet.local.crowd import Participant
 from fleet.ray_calls import RemoteActor
 from fleet.records import SessionRecord
@@ -36,6 +36,7 @@ AGAIN_S = 3.0
 """From the kill of a bridge until a new dispatch has its agent."""
 AGENTS_S = 40.0
 HEARD_S = 20.0
+ASKED_TIMES = 3
 BACK_S = 60.0
 GONE_S = 60.0
 LONG_S = 3000
@@ -238,6 +239,14 @@ async def _watch(stage: Stage, plan: Plan, began: float) -> dict[str, float]:
 
 
 async def _agents(stage: Stage, room: str) -> int:
+    """Raises LiveKitError when the server, with all it has to do, does not answer at all."""
+    for _ in range(ASKED_TIMES - 1):
+        with suppress(LiveKitUnavailable):
+            return await _agents_now(stage, room)
+    return await _agents_now(stage, room)
+
+
+async def _agents_now(stage: Stage, room: str) -> int:
     people = await stage.rooms.list_participants(room)
     return sum(person.is_agent for person in people)
 
