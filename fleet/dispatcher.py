@@ -61,7 +61,7 @@ from fleet.parts import (
     StartRequest,
     SupervisorClient,
 )
-from fleet.records import RANK, SessionRecord
+from fleet.records import RANK, Created, SessionRecord
 from fleet.registry import new_session_id
 from fleet.steps import StepTimer
 from fleet.stopping import first_of
@@ -217,14 +217,10 @@ class Dispatcher:
 
     async def _claim(self, dispatch: _Dispatch) -> Dispatched:
         with dispatch.steps("claim"):
-            if dispatch.request.room is not None:
-                await self._claim_room(dispatch)
-                return self._dispatched(await self._start(dispatch), dispatch.request)
-            created = await self._parts.records.create(
-                dispatch.plan.record, body_hash=dispatch.request.body_hash
-            )
+            created = await self._claimed(dispatch)
         if created.existing:
             return await self._replay(created.record, dispatch.request)
+        dispatch.after = created.after
         if not dispatch.request.respond_async:
             return self._dispatched(await self._start(dispatch), dispatch.request)
         start = self._tasks.start(self._start(dispatch))
@@ -233,20 +229,28 @@ class Dispatcher:
             return self._dispatched(start.result(), dispatch.request)
         return self._dispatched(dispatch.plan.record, dispatch.request)
 
-    async def _claim_room(self, dispatch: _Dispatch) -> None:
-        """Until its session is over nobody else gets into the room. Raises RoomTaken."""
-        records, sid = self._parts.records, dispatch.request.room_sid
+    async def _claimed(self, dispatch: _Dispatch) -> Created:
+        request, records = dispatch.request, self._parts.records
+        if request.room is None:
+            return await records.create(dispatch.plan.record, body_hash=request.body_hash)
         try:
-            created = await records.create(dispatch.plan.record, body_hash=sid, exclusive=True)
+            created = await self._claim_room(dispatch)
         except IdempotencyConflict as other:
             # An earlier room by this name: closed, so that its session is about to end, or made
             # anew by a restarted server, and then its session goes on in this one.
             if not await self._is_over(other.session_id):
                 raise RoomTaken(other.session_id) from None
-            created = await records.create(dispatch.plan.record, body_hash=sid, exclusive=True)
+            created = await self._claim_room(dispatch)
         if created.existing:
             raise RoomTaken(created.record.session_id)
-        dispatch.after = created.after
+        return created
+
+    async def _claim_room(self, dispatch: _Dispatch) -> Created:
+        """Until its session is over nobody else gets into the room. Raises IdempotencyConflict: a
+        session has another room by this name."""
+        return await self._parts.records.create(
+            dispatch.plan.record, body_hash=dispatch.request.room_sid, exclusive=True
+        )
 
     async def _is_over(self, session_id: str) -> bool:
         return await self._parts.supervisor.wait_over(SessionId(session_id), HANDOVER_S)

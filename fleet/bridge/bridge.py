@@ -46,6 +46,7 @@ from fleet.errors import (
     ControlPlaneUnavailable,
     FleetDraining,
     FleetError,
+    IdempotencyConflict,
     NoAnswer,
     RoomTaken,
     SessionNotFound,
@@ -319,7 +320,7 @@ class Bridge:
             self._update(job_id, JobStatus.RUNNING)
             self._parts.metrics.counter("fleet_bridge_sessions_begun_total").inc()
             status, error = await self._ended(session_id)
-        except RoomTaken as taken:
+        except (RoomTaken, IdempotencyConflict) as taken:
             # Dispatched twice: the room has what this job was to bring.
             log.warning("room_taken", job_id=job_id, room=job.offer.room, by=taken.session_id)
             self._parts.metrics.counter("fleet_bridge_claims_refused_total").inc()

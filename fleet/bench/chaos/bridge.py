@@ -88,6 +88,11 @@ class Burst:
     missing: dict[str, Any] = field(default_factory=dict)
     """What there is of rooms without an agent: their last session, and LiveKit's jobs."""
 
+    def __str__(self) -> str:
+        killed = f", {self.plan.kills} killed" if self.plan.kills else ""
+        most_s = max(self.waited_s, default=0.0)
+        return f"burst {self.plan.number}{killed}: {self.well} of {BURST} well, {most_s:.1f} s"
+
     @property
     def well(self) -> int:
         return sum(self.agents[r] == self.sessions[r] == 1 for r in self.plan.rooms)
@@ -169,6 +174,7 @@ async def run(stage: Stage, trials: Trials) -> Measured:
         async with application(stage) as user:
             for plan in plans(trials):
                 bursts.append(await _burst(stage, user, plan, trials.seed))
+                trials.progress.tell(str(bursts[-1]))
                 advance(1)
     seen = await _end(stage, witness)
     return Measured(

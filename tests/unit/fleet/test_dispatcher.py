@@ -438,6 +438,7 @@ class TestTheirRoom:
         (request,) = world.supervisor.requests
         assert json.loads(request.metadata)["session_id"] == "s-job"
         assert not request.owns_room
+        assert set(given.record.timings_s) == {"validate", "claim", "budget", "join", "connect"}
 
     async def test_one_session_at_a_time(self, world):
         await self.theirs(world, "s-1")
