@@ -171,9 +171,22 @@ async def test_an_exclusive_claim_holds_until_its_session_is_gone(redis_server: 
 
     await registry.end("s-1", EndReason.COMPLETED)
 
+    before = await registry.claimant("theirs")
+    assert before is not None
+    assert (before.session_id, before.is_gone) == ("s-1", True)
     at_once = await asyncio.gather(*(claim(f"s-{n}") for n in range(2, 8)))
     assert [c.after for c in at_once if not c.existing] == ["s-1"]
     await registry.aclose()
+
+
+async def test_a_fleet_keeps_its_id_and_no_other_has_it(redis_server: str) -> None:
+    registries = [Registry(open_redis(redis_server), name) for name in ("t", "t", "other")]
+    try:
+        one, same, other = await asyncio.gather(*(r.fleet_id() for r in registries))
+        assert one == same == await registries[0].fleet_id() != other
+        assert await registries[0].claimant("theirs") is None
+    finally:
+        await asyncio.gather(*(r.aclose() for r in registries))
 
 
 async def test_a_withdrawn_session_leaves_nothing(registry: Registry, redis_server: str) -> None:
