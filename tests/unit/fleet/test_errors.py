@@ -25,6 +25,7 @@ EXAMPLES: list[FleetError] = [
     errors.TooManyObservers("s-1", 16),
     errors.RoomTaken("s-1", begun=True),
     errors.NotBegun("a-room"),
+    errors.NodeNotFound("10.0.0.9", several=True),
     errors.JobConfigInvalid("job metadata", "not JSON"),
     errors.FleetFull(retry_after_s=5.0),
     errors.FleetDraining(),
