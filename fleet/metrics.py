@@ -19,6 +19,7 @@ from agent_actor.messages import SessionResult
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+HANDED_OVER = "handed_over"
 _WARM_S = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 _SHORT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _JOIN_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -77,7 +78,7 @@ SPECS = (
         name="fleet_sessions_ended_total",
         kind=Counter,
         labels=("provider", "reason"),
-        meaning="Attempts that ended, by end reason.",
+        meaning="Attempts that ended, by end reason; handed_over: another carries it on.",
     ),
     Spec(
         name="fleet_session_seconds",
@@ -231,7 +232,7 @@ class Metrics:
 
     def session_ended(self, result: SessionResult, provider: str) -> None:
         """All that one attempt's result tells."""
-        reason = result.end_reason.value
+        reason = HANDED_OVER if result.handed_over else result.end_reason.value
         self.counter("fleet_sessions_ended_total", provider=provider, reason=reason).inc()
         self.histogram("fleet_session_seconds", provider=provider).observe(result.duration_s)
         unpriced = self.counter("fleet_unpriced_responses_total", provider=provider)

@@ -29,6 +29,7 @@ from fleet.roster_model import (
     ActorState,
     Command,
     Grant,
+    Handover,
     KillActor,
     NodeId,
     RosterLimits,
@@ -47,6 +48,8 @@ RESERVED_PING_S = 2.0
 """For an idle actor to answer; one that takes longer is no use to an interview either."""
 MISSED_PINGS = 3
 """Pings in a row without an answer, after which a warm actor counts as lost."""
+
+NOTHING_KNOWN = Handover()
 
 log = structlog.get_logger(__name__)
 
@@ -102,8 +105,16 @@ class Pool:
         self._missed: Counter[ActorId] = Counter()
         self._last_start_error: str | None = None
 
-    async def open(self, adopted: Mapping[ActorId, SessionId | None] | None = None) -> None:
-        """Begin to keep the pool. ``adopted``: actors of an earlier roster, with their sessions."""
+    async def open(
+        self,
+        adopted: Mapping[ActorId, SessionId | None] | None = None,
+        known: Handover = NOTHING_KNOWN,
+    ) -> None:
+        """Begin to keep the pool. ``adopted``: actors of an earlier roster, with their sessions.
+        ``known``: what is draining."""
+        self._roster.drain(known.fleet_drains)
+        # Nothing is warm yet, so there is nothing to do for it.
+        self._roster.drain_nodes(known.draining_nodes, self._clock())
         for actor_id, session_id in (adopted or {}).items():
             self._roster.adopt(actor_id, session_id, self._clock())
             if session_id is None:

@@ -101,8 +101,7 @@ class RosterActor:
         existing = crew.existing()
         known = await self._ask_supervisor()
         sessions = {actor_id: session_id for session_id, actor_id in known.assignments.items()}
-        pool.drain(known.fleet_drains, known.draining_nodes)
-        await pool.open({actor_id: sessions.get(actor_id) for actor_id in existing})
+        await pool.open({actor_id: sessions.get(actor_id) for actor_id in existing}, known)
         log.info("roster_open", adopted=len(existing), live=len(sessions))
         return pool
 

@@ -81,9 +81,9 @@ def is_drained(seen: Any, node: str | None) -> bool:
 
 def _progress(seen: Any, node: str | None) -> str:
     if node is None:
-        return f"the fleet: {seen['live']} sessions under way"
+        return f"the fleet: {seen['live']} live"
     found = _node(seen, node)
-    return f"{node}: gone" if found is None else f"{node}: {found['live']} sessions on it"
+    return f"{node}: gone" if found is None else f"{node}: {found['live']} live"
 
 
 def _node(seen: Any, wanted: str) -> Any:

@@ -5,14 +5,20 @@ actors were billed is in the ledger to the last. Real Ray nodes, Redis, LiveKit 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import structlog
 
 from agent_actor.contract import EndReason
 from agent_actor.journal import EventKind
+from agent_actor.redis_client import open_redis
+from fleet.drain_book import DrainBook
+from fleet.draining import WHOLE_FLEET, Drain
+from fleet.errors import RegistryUnavailable
 from fleet.local.livekit import LiveKitAccess
 from fleet.local.ray_cluster import RayCluster
 from fleet.local.ray_nodes import NodeSettings, ray_node
@@ -20,6 +26,7 @@ from fleet.local.run_dir import RunDir
 from fleet.local.simulators import Simulator
 from fleet.nodes import NodeDesk, NodeState
 from fleet.ray_calls import SLOT_RESOURCE
+from fleet.roster_model import NodeId
 from tests.integration.interviews import set_script
 from tests.integration.test_control_plane import Fleet, own_fleet, until
 from tests.integration.test_recovery import (
@@ -84,6 +91,22 @@ async def test_a_drained_nodes_interview_goes_on_elsewhere(
             assert [p.phase_id for p in record.phases] == ["warmup", "core"]
             await assert_money_holds(subject, openai_simulator)
             await fleet.assert_given_back(record)
+
+
+async def test_drains_outlive_whoever_wrote_them(shared_redis: str) -> None:
+    namespace, drain = f"t-{secrets.token_hex(4)}", Drain(since=1.5, deadline=61.5)
+    async with open_redis(shared_redis) as one, open_redis(shared_redis) as another:
+        book, later = DrainBook(one, namespace), DrainBook(another, namespace)
+        assert await book.all() == {}
+        await book.put(NodeId("n1"), drain)
+        await book.put(WHOLE_FLEET, replace(drain, deadline=90.0))
+        assert await later.all() == {"n1": drain, WHOLE_FLEET: replace(drain, deadline=90.0)}
+        await later.drop(WHOLE_FLEET)
+        await later.drop(WHOLE_FLEET)
+        assert await book.all() == {"n1": drain}
+    async with open_redis("redis://127.0.0.1:1") as nowhere:
+        with pytest.raises(RegistryUnavailable):
+            await DrainBook(nowhere, namespace).put(NodeId("n1"), drain)
 
 
 async def node_of(fleet: Fleet, subject: Subject) -> str:

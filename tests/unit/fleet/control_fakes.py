@@ -486,6 +486,8 @@ class FakeCrew:
         self.supervisor_away = False
         self.not_on: tuple[str, ...] = ()
         """What the last start was told to avoid."""
+        self.node_id = "n-1"
+        """Where those are that get warm."""
 
     async def start(self, actor_id: ActorId, not_on: Sequence[str] = ()) -> WarmReport:
         future: asyncio.Future[WarmReport] = asyncio.get_running_loop().create_future()
@@ -518,5 +520,5 @@ class FakeCrew:
     def get_warm(self, *actor_ids: ActorId) -> None:
         for actor_id in actor_ids or [a for a, f in self.started.items() if not f.done()]:
             self.started[actor_id].set_result(
-                WarmReport(actor_id=actor_id, pid=1, node_id="n-1", warm_s=0.5)
+                WarmReport(actor_id=actor_id, pid=1, node_id=self.node_id, warm_s=0.5)
             )

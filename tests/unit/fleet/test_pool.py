@@ -6,7 +6,7 @@ import pytest
 from agent_actor.contract import ActorId, SessionId
 from fleet.errors import ControlPlaneUnavailable, FleetDraining, FleetFull
 from fleet.pool import Pool
-from fleet.roster_model import ActorState, RosterLimits
+from fleet.roster_model import ActorState, Handover, NodeId, RosterLimits
 from tests.unit.fleet.control_fakes import ENOUGH_S, FakeCrew, at_once, never
 
 LIMITS = RosterLimits(
@@ -216,3 +216,33 @@ async def test_closing_leaves_nothing(pool, crew):
         await waiting
     assert set(crew.killed) == set(crew.started)
     assert pool.snapshot().books.actors == ()
+
+
+async def test_a_moved_session_gets_the_actor_that_was_set_aside_for_it(warm_pool, crew):
+    first = (await warm_pool.reserve(A, 10)).actor_id
+    warm_pool.begin(A)
+    warm_pool.drain(False, frozenset({NodeId("n-1")}))
+    assert not warm_pool.prepare_move(A)
+    await settle()
+    assert crew.not_on == ("n-1",)
+    crew.node_id = "n-2"
+    crew.get_warm()
+    await settle()
+    assert warm_pool.prepare_move(A)
+    second = (await warm_pool.reassign(A, 0.0)).actor_id
+    assert first in crew.killed
+    assert warm_pool.begin(A) == second
+    assert warm_pool.snapshot().nodes[second] == "n-2"
+
+
+async def test_a_restarted_pool_starts_nothing_on_a_node_that_is_draining(crew):
+    pool = Pool(LIMITS, crew, prefix="t", clock=lambda: 0.0, sleep=never)
+    known = Handover(draining_nodes=frozenset({NodeId("n-1")}))
+    await pool.open({ActorId("old-1"): A}, known)
+    await settle()
+    assert crew.not_on == ("n-1",)
+    books = pool.snapshot().books
+    assert books.draining_nodes == ("n-1",)
+    # The one that has a session says by its pulse where it is.
+    assert pool.snapshot().nodes == {"old-1": "n-9"}
+    await pool.aclose()
