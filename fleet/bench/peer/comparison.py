@@ -56,7 +56,7 @@ class Form:
     live: LivePlan | None
     standing_s: float
     lost_after_s: float = 45.0
-    """What nobody has heard anything of by then is lost; what is only late, the percentiles tell."""
+    """What nobody has heard anything of by then is lost; the percentiles tell what is late."""
 
 
 FULL = Form(
