@@ -18,6 +18,7 @@ from typing import Any
 
 from loadtest.participants.errors import BadOrder, Broken, ParticipantError
 from loadtest.participants.participant import ParticipantOptions, run_participant
+from loadtest.participants.redact import redact
 from loadtest.participants.report import EventName, Outcome, ParticipantEvent
 from loadtest.participants.scripts import load_script
 from loadtest.participants.uplink import UplinkMode
@@ -93,7 +94,7 @@ class Crowd:
         except Exception as error:
             # On a starved machine the SDK asserts what does not hold: a track that is gone already.
             log.exception("participant %s broke down", name)
-            self._failed(name, Broken(f"{type(error).__name__}: {error}"))
+            self._failed(name, Broken(redact(f"{type(error).__name__}: {error}")))
             return
         finally:
             del self._stops[name]
