@@ -73,6 +73,8 @@ async def test_one_that_is_just_being_opened_is_waited_for(
         await parts.expect("openai_realtime", MODEL)
         socket = await parts.opened(wanted)
         assert (socket is not None) == fits
+        if socket is not None:
+            await socket.close()
         # Those who connect again open one of their own.
         assert await parts.opened(wanted) is None
         await parts.aclose()
