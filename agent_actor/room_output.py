@@ -33,9 +33,7 @@ TAIL_S = 0.6
 """Of silence after the last sound: the codec ends it, and short breaks between sentences need no
 ``rest``."""
 LATE_S = 0.2
-"""A process this late goes on from there, after a ``rest``, instead of sending faster than speech.
-Without the rest a listener's jitter buffer would hold back what follows for as long as the process
-was late: a participant who takes that for the end of the turn is spoken over."""
+"""A process this late goes on from there instead of sending faster than speech."""
 
 log = structlog.get_logger(__name__)
 
@@ -179,7 +177,7 @@ class RoomOutput(io.AudioOutput):
                     await self._wake.wait()
 
     async def _speak(self) -> None:
-        """Beats until nothing has been audible for the tail, or the process was late."""
+        """Beats until nothing has been audible for the tail."""
         due_s = self._clock()
         quiet_s = 0.0
         while quiet_s < TAIL_S:
@@ -188,8 +186,7 @@ class RoomOutput(io.AudioOutput):
             due_s += BEAT_S
             late_s = self._clock() - due_s
             if late_s > LATE_S:
-                self._end_run()
-                return
+                due_s += late_s
             await asyncio.sleep(max(0.0, -late_s))
             self._finish_if_over()
 
