@@ -229,8 +229,8 @@ async def running(
     ).start()
     joined: asyncio.Future[JoinReport] = asyncio.get_running_loop().create_future()
     try:
-        # As an actor's process is before it is given a session: what is built only once would hold up
-        # the loop for half a second, and with it the words of every session in this process.
+        # As an actor's process is before it has a session: what is built only once would hold up the
+        # loop for half a second, and with it the words of every session in this process.
         await warm_process(settings)
         async with http_context.open():
             await client.create_room(room, metadata=metadata)
