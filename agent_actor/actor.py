@@ -81,6 +81,7 @@ class SessionActor:
             serving = asyncio.create_task(
                 self._serve(assignment, budget), context=self._warm.context
             )
+            await self._warm.expect(assignment.provider, assignment.model)
             result = await serving
             self._settle_joined(result)
             return result

@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
 from livekit.agents import Agent, AgentSession, llm
+from livekit.agents.voice import SpeechHandle
 
 from agent_actor import phases, prompting
 from agent_actor.checkpoint import Checkpoint, Resumption, resumption
 from agent_actor.contract import SessionConfig
 from agent_actor.journal import EventKind
 from agent_actor.messages import PhaseTiming
+from agent_actor.providers.failures import is_late
 from agent_actor.voice import Voice
 
 log = structlog.get_logger(__name__)
@@ -31,6 +34,10 @@ LATE_GOODBYE_S = 3.0
 LISTEN_FIRST_S = 1.0
 """More patience of one who has just come into a conversation: the participant's voice takes as long
 to reach it."""
+
+SAY_TRIES = 3
+"""How often words are asked for that do not begin. The plugins wait 10 s (OpenAI) or 5 s (Gemini)
+for each, and discard or interrupt what then comes of the one before."""
 
 
 class Record(Protocol):
@@ -309,14 +316,27 @@ class Conductor:
             # The reconnect that is under way then carries the new instructions itself.
             log.warning("instructions not confirmed by the provider", error=str(error))
 
-    def _say(self, instructions: str | None) -> None:
+    def _say(self, instructions: str | None, tries: int = 1) -> None:
         try:
             if instructions is None:
-                self._session.generate_reply(input_modality="audio")
+                handle = self._session.generate_reply(input_modality="audio")
             else:
-                self._session.generate_reply(instructions=instructions)
+                handle = self._session.generate_reply(instructions=instructions)
         except RuntimeError as error:
             log.warning("reply not possible, the session is closing", error=str(error))
+            return
+        handle.add_done_callback(partial(self._said, instructions, tries, self._voice.spurts))
+
+    def _said(
+        self, instructions: str | None, tries: int, spurts: int, handle: SpeechHandle
+    ) -> None:
+        """Words that the provider did not begin in time are asked for again, while nothing else
+        has been said: the plugin has given them up, and nobody would ever speak."""
+        if not is_late(handle.exception()) or tries == SAY_TRIES or self._voice.spurts != spurts:
+            return
+        if self._listened_to and not self._state.closed:
+            self._record(EventKind.NOTE, text="the provider was late with words: asked again")
+            self._say(instructions, tries + 1)
 
     def _hush(self) -> None:
         try:

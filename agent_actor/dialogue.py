@@ -46,6 +46,14 @@ class Dialogue:
         """The interviewer's sentence under way, as far as it is known; its end if it is long."""
         return "".join(self._words)[-MAX_CUT_OFF_CHARS:]
 
+    def heard(self, share: float) -> str:
+        """Of the sentence under way, the words that were heard when it was cut off: ``share`` of
+        its sound was. Speech goes evenly enough for that; half a word is none."""
+        whole = "".join(self._words)
+        end = round(len(whole) * share)
+        in_word = end < len(whole) and not whole[end].isspace()
+        return whole[:end].rpartition(" ")[0] if in_word else whole[:end]
+
     def begin_words(self) -> None:
         self._words.clear()
 

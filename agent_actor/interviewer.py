@@ -29,6 +29,10 @@ class Interviewer(Agent):
         super().__init__(instructions=instructions, chat_ctx=_conversation(self._dialogue.said))
         self._phase_tools = tools
 
+    def heard(self, share: float) -> str:
+        """The words of the sentence under way that were heard, see ``Dialogue.heard``."""
+        return self._dialogue.heard(share)
+
     async def transcription_node(
         self, text: AsyncIterable[str], model_settings: ModelSettings
     ) -> AsyncGenerator[str, None]:

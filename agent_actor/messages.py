@@ -37,6 +37,10 @@ class Assignment:
     allowance: Allowance
     assigned_at: float
     """Epoch seconds, by the control plane's clock."""
+    provider: str | None = None
+    model: str | None = None
+    """Whom it is going to talk to, by what the contract says: a connection can be opened before the
+    contract has been read. What the room says counts."""
     traceparent: str | None = None
     metadata: str | None = field(default=None, repr=False)
     """The contract, where it is not to be read from the room: there is none (a rehearsal), or it

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from livekit import rtc
@@ -26,7 +27,8 @@ BEAT_S = FRAME_S * FRAMES_A_BEAT
 """As long as a packet: one leaves at each beat."""
 CUSHION_S = 0.06
 """Gathered before going on when the audio had run out in mid-segment, or late chunks would be
-heard as a stutter. Not at the beginning: there it would only delay."""
+heard as a stutter; for no longer than this, as it may be all that comes until the segment's end.
+Not at the beginning: there it would only delay."""
 TAIL_S = 0.6
 """Of silence after the last sound: the codec ends it, and short breaks between sentences need no
 ``rest``."""
@@ -41,14 +43,22 @@ class RoomOutput(io.AudioOutput):
     on the same loop."""
 
     def __init__(
-        self, speaker: Speaker, *, sample_rate: int, wall: Callable[[], float] = time.time
+        self,
+        speaker: Speaker,
+        *,
+        sample_rate: int,
+        heard: Callable[[float], str] | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        """``heard``: the words of the segment under way that were heard, when so much of what was
+        captured of it (0 to 1) was. None: it is not known."""
         super().__init__(
             label="room",
             capabilities=io.AudioOutputCapabilities(pause=True),
             sample_rate=sample_rate,
         )
         self._speaker = speaker
+        self._heard = heard
         self._wall = wall
         self._bytes_a_s = 2 * sample_rate
         self._frame_bytes = 2 * round(sample_rate * FRAME_S)
@@ -74,6 +84,8 @@ class RoomOutput(io.AudioOutput):
         self._started = False
         self._dry = False
         """Ran out in mid-segment, and is gathering its cushion."""
+        self._gathered_by: float | None = None
+        """When it has been gathering for long enough."""
         self._run_from = 0
         self._run_began_at: float | None = None
 
@@ -107,6 +119,8 @@ class RoomOutput(io.AudioOutput):
         pcm = frame.data.cast("B")
         self._waiting += pcm
         self._captured += len(pcm)
+        if self._dry and self._gathered_by is None:
+            self._gathered_by = self._clock() + CUSHION_S
         self._wake.set()
 
     def flush(self) -> None:
@@ -158,7 +172,9 @@ class RoomOutput(io.AudioOutput):
         while not self._playable():
             self._finish_if_over()
             self._wake.clear()
-            await self._wake.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(None if self._paused else self._gathered_by):
+                    await self._wake.wait()
 
     async def _speak(self) -> None:
         """Beats until nothing has been audible for the tail."""
@@ -196,14 +212,18 @@ class RoomOutput(io.AudioOutput):
         if self._paused or not self._waiting:
             self._run_out()
             return False
-        if self._complete:
+        if self._complete or not self._held_back():
+            self._dry, self._gathered_by = False, None
             return True
-        needed_s = CUSHION_S if self._dry else FRAME_S
-        if len(self._waiting) >= needed_s * self._bytes_a_s:
-            self._dry = False
-            return True
-        self._run_out()
         return False
+
+    def _held_back(self) -> bool:
+        """Whether what waits is to wait for more."""
+        if not self._dry:
+            return not self._started and len(self._waiting) < self._frame_bytes
+        gathered = len(self._waiting) >= CUSHION_S * self._bytes_a_s
+        long_enough = self._gathered_by is not None and self._clock() >= self._gathered_by
+        return not (gathered or long_enough)
 
     def _run_out(self) -> None:
         if self._started and not self._paused and not self._complete:
@@ -237,6 +257,9 @@ class RoomOutput(io.AudioOutput):
     def _finish(self, *, interrupted: bool) -> None:
         self._end_run()
         position_s = self._sent / self._bytes_a_s
+        words = self._heard(self._sent / self._captured) if interrupted and self._heard else None
         self._begin_segment()
         self._idle.set()
-        self.on_playback_finished(playback_position=position_s, interrupted=interrupted)
+        self.on_playback_finished(
+            playback_position=position_s, interrupted=interrupted, synchronized_transcript=words
+        )

@@ -20,6 +20,7 @@ from livekit.agents.voice import room_io
 from agent_actor.contract import EndReason
 from agent_actor.errors import RoomTokenRejected, RoomUnreachable
 from agent_actor.first_comer import FirstComer
+from agent_actor.interviewer import Interviewer
 from agent_actor.logs import scrub
 from agent_actor.room_output import RoomOutput
 from agent_actor.speaker import RoomSpeaker
@@ -129,7 +130,8 @@ class LiveKitTransport:
     async def start(self, session: AgentSession[None], agent: Agent, identity: str) -> None:
         if not self._framework_output:
             speaker = RoomSpeaker(self._room, sample_rate=AGENT_SAMPLE_RATE, track_name=TRACK_NAME)
-            self._output = RoomOutput(speaker, sample_rate=AGENT_SAMPLE_RATE)
+            heard = agent.heard if isinstance(agent, Interviewer) else None
+            self._output = RoomOutput(speaker, sample_rate=AGENT_SAMPLE_RATE, heard=heard)
             self._output.start()
             session.output.audio = self._output
         options = room_options(
@@ -207,6 +209,9 @@ def room_options(identity: str | None, *, framework_output: bool = True) -> room
     return room_io.RoomOptions(
         # Typed text would reach the model past the protocol; participants only speak.
         text_input=False,
+        # With the framework's output come captions in the room, and what paces them by the sound.
+        # Nobody reads them: what was said stands in the journal.
+        text_output=framework_output,
         audio_input=room_io.AudioInputOptions(pre_connect_audio=False),
         audio_output=output if framework_output else False,
         # Pinned, or the framework may link to an agent that has just died. Where nobody is known

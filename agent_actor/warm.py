@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from livekit import rtc
 from livekit.agents.utils import http_context
 
 from agent_actor import priority
+from agent_actor.contract import Provider
 from agent_actor.errors import AgentError
 from agent_actor.prepare import prepare
 from agent_actor.providers import openai
@@ -47,6 +49,9 @@ class WarmParts:
     def __init__(self, settings: AgentSettings) -> None:
         self.context = contextvars.copy_context()
         self.preopened: Preopened | None = None
+        """The connection opened while it was warm."""
+        self._own: Preopened | None = None
+        """The one opened for the session that it has been given."""
         self._settings = settings
         self._place = Place(settings.preopen_max)
         self._http: asyncio.Future[aiohttp.ClientSession] | None = None
@@ -57,16 +62,31 @@ class WarmParts:
         """Idempotent. What cannot be had is left to the session."""
         http = await self._open_http()
         if self._settings.preopen_provider is PreopenProvider.OPENAI_REALTIME:
-            await self._open_ahead(http)
+            url = None if self.preopened else self._address(self._settings.preopen_model)
+            if url is not None:
+                self.preopened = self._opening(url, http, self._place.take)
+
+    async def expect(self, provider: str | None, model: str | None) -> None:
+        """A session that is to talk to this model begins: its connection is opened beside the
+        room's. Only where a connection can be opened before its settings are known."""
+        if provider != Provider.OPENAI_REALTIME or model is None or self._own is not None:
+            return
+        url, ahead = self._address(model), self.preopened
+        if url is not None and not (ahead and ahead.open and ahead.url == url):
+            self._own = self._opening(url, await self._open_http(), lambda: True)
 
     async def opened(self, url: str) -> Any | None:
-        """For ``WireTaps``: the connection that was opened ahead, if it is the right one."""
+        """For ``WireTaps``: a connection that is open or being opened, if it is the right one."""
         self._place.release()
-        return None if self.preopened is None else await self.preopened.take(url)
+        for ahead in (self.preopened, self._own):
+            if ahead is not None and (socket := await ahead.take(url)) is not None:
+                return socket
+        return None
 
     async def aclose(self) -> None:
-        if self.preopened is not None:
-            await self.preopened.aclose()
+        for ahead in (self.preopened, self._own):
+            if ahead is not None:
+                await ahead.aclose()
         self._place.release()
         self._over.set()
         if self._holding is not None:
@@ -83,25 +103,30 @@ class WarmParts:
             http.set_result(session)
             await self._over.wait()
 
-    async def _open_ahead(self, http: aiohttp.ClientSession) -> None:
-        if self.preopened is not None:
-            return
+    def _address(self, model: str | None) -> str | None:
         settings = self._settings
         aliases, unpriced = settings.model_aliases, settings.unpriced_models
         try:
             rates = load_rates(settings.rates_path, aliases, unpriced)
             today = datetime.now(UTC).date()
-            rate = rates.rate_for("openai_realtime", settings.preopen_model, today)
+            return openai.url_of(
+                settings, rates.rate_for(Provider.OPENAI_REALTIME, model, today).model
+            )
         except AgentError as error:
             log.warning("no connection is opened ahead", code=error.code)
-            return
-        self.preopened = Preopened(
-            openai.url_of(settings, rate.model),
-            partial(openai.open_ahead, settings=settings, http=http),
-            max_age_s=settings.preopen_max_age_s,
-            may_open=self._place.take,
+            return None
+
+    def _opening(
+        self, url: str, http: aiohttp.ClientSession, may_open: Callable[[], bool]
+    ) -> Preopened:
+        opening = Preopened(
+            url,
+            partial(openai.open_ahead, settings=self._settings, http=http),
+            max_age_s=self._settings.preopen_max_age_s,
+            may_open=may_open,
         )
-        self.preopened.start()
+        opening.start()
+        return opening
 
 
 async def restore_priority() -> None:

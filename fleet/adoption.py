@@ -42,6 +42,7 @@ def request_of(record: SessionRecord) -> StartRequest:
         allowance=None,
         limit_micro_usd=record.limit_micro_usd,
         session_timeout_s=record.session_timeout_s or LONGEST_SESSION_S,
+        model=record.model,
     )
 
 

@@ -337,6 +337,7 @@ class Dispatcher:
             allowance=allowance,
             limit_micro_usd=limit,
             session_timeout_s=dispatch.plan.config.session_timeout_seconds,
+            model=record.model,
             wait_for_actor_s=self._limits.wait_for_actor_s,
             traceparent=dispatch.request.traceparent,
             metadata=dispatch.plan.metadata if by_hand else None,

@@ -40,6 +40,7 @@ class StartRequest:
     """None: to be asked for when it is needed."""
     limit_micro_usd: int
     session_timeout_s: float
+    model: str | None = None
     wait_for_actor_s: float = 10.0
     """How long a further attempt may wait for an actor."""
     traceparent: str | None = None

@@ -434,6 +434,8 @@ class SessionRun:
             agent_identity=request.agent_identity,
             allowance=allowance,
             assigned_at=self._parts.now(),
+            provider=request.provider,
+            model=request.model,
             traceparent=request.traceparent,
             metadata=request.metadata,
             first_comer_as=request.first_comer_as,

@@ -1,8 +1,10 @@
-"""All that is not public of Ray: how a worker process is run, and how it is brought up.
+"""All that is not public of Ray: how a worker process is run, how it is brought up, and what a node
+that we start ourselves can do without.
 
-Two things are relied upon, both checked before use, and a worker starts plainly where they do not
+Three things are relied upon, all checked before use. A worker starts plainly where these two do not
 hold: that ``default_worker.py`` is a script which reads its arguments from ``sys.argv``, and that
-``setup_worker.py``, run before it, can be replaced by an absolute path.
+``setup_worker.py``, run before it, can be replaced by an absolute path. The third is that a node
+starts its log monitor by a method of its own.
 """
 
 from __future__ import annotations
@@ -72,3 +74,17 @@ def skip_setup_worker() -> bool:
     if known and getattr(ray_constants, "SETUP_WORKER_FILENAME", "") == "setup_worker.py":
         ray_constants.SETUP_WORKER_FILENAME = SETUP_WORKER
     return bool(ray_constants.SETUP_WORKER_FILENAME == SETUP_WORKER)
+
+
+def skip_log_monitor() -> bool:
+    """Have the nodes that this process starts run without one: it reads every line that a worker
+    writes and publishes it to drivers, and ours do not listen. False, and nothing changed, if this
+    Ray is another. (``ray start`` has an option for it.)
+    """
+    import ray
+    from ray._private.node import Node
+
+    if not ray.__version__.startswith(SUPPORTED) or not hasattr(Node, "start_log_monitor"):
+        return False
+    Node.start_log_monitor = lambda self: None  # type: ignore[method-assign]
+    return True

@@ -21,6 +21,8 @@ _REFUSING_WORDS = (
     "model_not_found",
 )
 
+_LATE = "generate_reply timed out"
+
 
 def classify(error: BaseException | None) -> ProviderError:
     """Follows the chain of causes: the plugins wrap the telling error in a general one."""
@@ -31,6 +33,12 @@ def classify(error: BaseException | None) -> ProviderError:
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return ProviderUnavailable(_text(first) if first else "the provider's session closed")
+
+
+def is_late(error: BaseException | None) -> bool:
+    """A response that was asked for and did not begin in the time that the plugin gives it. Both
+    plugins say so by their words alone."""
+    return error is not None and _LATE in str(error)
 
 
 def _is_refusal(error: BaseException) -> bool:

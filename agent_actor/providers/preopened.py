@@ -1,9 +1,10 @@
 """A connection to a provider that is opened before anyone needs it.
 
-A warm actor keeps one. Nothing is billed for it: no response is asked for and no audio is sent. A
-session whose connection would go to the same address gets it, with all that came in meanwhile (the
-provider's greeting, with the session's id) still to be read. One that has died, or is too old, is
-never given away: providers count a session's longest life from its opening.
+A warm actor may keep one; one that has just been given a session opens it beside the room's.
+Nothing is billed for it: no response is asked for and no audio is sent. A session whose connection
+would go to the same address gets it, with all that came in meanwhile (the provider's greeting, with
+the session's id) still to be read. One that has died, or is too old, is never given away: providers
+count a session's longest life from its opening.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Preopened:
         self._socket: Socket | None = None
         self._opened_at = 0.0
         self._unread: list[aiohttp.WSMessage] = []
-        self._changed = asyncio.Event()
+        self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -75,14 +76,16 @@ class Preopened:
             self._task = asyncio.create_task(self._keep())
 
     async def wait_tried(self, timeout_s: float) -> None:
-        """Until the first attempt has ended, either way."""
+        """Until the attempt that is under way, or the first, has ended, either way."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await self._changed.wait()
+                await self._tried.wait()
 
     async def take(self, url: str) -> Socket | None:
-        """The connection, if there is a good one to exactly this address. No other is opened
-        from then on."""
+        """The connection, if there is a good one to exactly this address; one that is being opened
+        is waited for. No other is opened from then on."""
+        if self._task is not None and url == self.url:
+            await self._tried.wait()
         await self._stop()
         socket, self._socket = self._socket, None
         if socket is None:
@@ -114,20 +117,21 @@ class Preopened:
     async def _keep(self) -> None:
         while True:
             if not self._may_open():
-                self._changed.set()
+                self._tried.set()
                 await asyncio.sleep(PAUSE_S)
                 continue
+            self._tried.clear()
             try:
                 socket = await self._connect(self.url)
             except Exception as error:
                 self.fates[Fate.FAILED] += 1
                 log.info("no connection could be opened ahead", error_type=type(error).__name__)
-                self._changed.set()
+                self._tried.set()
                 await asyncio.sleep(PAUSE_S)
                 continue
             self._socket, self._opened_at, self._unread = socket, self._clock(), []
             self.fates[Fate.OPENED] += 1
-            self._changed.set()
+            self._tried.set()
             fate = await self._watch(socket)
             self._socket = None
             self.fates[fate] += 1

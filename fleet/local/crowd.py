@@ -44,8 +44,16 @@ class Participant:
         return any(told.name in names for told in self.told)
 
     async def heard(self, deadline_s: float) -> bool:
-        """Whether the agent became audible to it by the deadline."""
-        return await self.until(lambda: self.has_told("agent_speech_started"), deadline_s)
+        """Whether the agent became audible to it by the deadline. Nobody who is through still
+        waits."""
+        await self.until(lambda: self.has_told("agent_speech_started", *_LAST), deadline_s)
+        return self.has_told("agent_speech_started")
+
+    @property
+    def failure(self) -> str | None:
+        """What kept it from taking part; None: nothing."""
+        failed = [told.detail for told in self.told if told.name == "failed"]
+        return str(failed[0].get("message")) if failed else None
 
     async def summary(self, deadline_s: float) -> dict[str, Any] | None:
         """What it measured in all; None if it is not through by the deadline."""
@@ -78,9 +86,18 @@ class Crowd:
             raise LocalPartError(f"participants: not ready within {READY_S:g} s") from None
 
     async def join(
-        self, name: str, *, url: str, token: str, script: Any, seed: int, t0_epoch_s: float
+        self,
+        name: str,
+        *,
+        url: str,
+        token: str,
+        script: Any,
+        seed: int,
+        t0_epoch_s: float,
+        connect_deadline_s: float | None = None,
     ) -> Participant:
-        """`name` is new. What keeps it from joining is told by its event `failed`."""
+        """`name` is new. What keeps it from joining is told by its event `failed`.
+        `connect_deadline_s`: None for the participants' own."""
         participant = self._people[name] = Participant(name)
         order = {
             "id": name,
@@ -89,6 +106,7 @@ class Crowd:
             "script": script,
             "seed": seed,
             "t0_epoch_s": t0_epoch_s,
+            "connect_deadline_s": connect_deadline_s,
         }
         await self._order(order)
         return participant

@@ -115,6 +115,7 @@ def _joined(*, skip_setup_worker: bool = False, **options: Any) -> Iterator[str]
 
     if skip_setup_worker:
         ray_private.skip_setup_worker()
+    ray_private.skip_log_monitor()
     with _sigterm_kept():
         ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
     try:

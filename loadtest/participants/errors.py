@@ -2,6 +2,7 @@
 
 ParticipantError
 ├── BadScript          the script is not one (names the key)
+├── Broken             something went wrong inside it, or inside the SDK
 └── ConnectFailed      the room could not be joined
     ├── TokenRejected      the server answered and refused the token
     └── ServerUnreachable  no answer from the server (retryable)
@@ -29,6 +30,10 @@ class BadOrder(ParticipantError):
     """A line of `many` that orders nothing; the message names the key, never the line's text."""
 
     exit_status = 2
+
+
+class Broken(ParticipantError):
+    """Not foreseen. Of many in one process the others go on."""
 
 
 class ConnectFailed(ParticipantError):

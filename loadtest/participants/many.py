@@ -1,26 +1,30 @@
 """Many participants in one process: orders come as JSON lines, each starts at once.
 
 An order: {"id": "p1", "url": "ws://…", "token": "…", "script": NAME, PATH or object} and
-optionally "seed", "max_s", "uplink", "sample_rate", "agent_identity", "t0_epoch_s". To make one
-leave: {"id": "p1", "stop": true}. A bad order or a failed participant is told as a `failed`
-event with its id and does not disturb the others.
+optionally "seed", "max_s", "uplink", "sample_rate", "agent_identity", "t0_epoch_s",
+"connect_deadline_s". To make one leave: {"id": "p1", "stop": true}. A bad order or a failed
+participant is told as a `failed` event with its id and does not disturb the others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from loadtest.participants.errors import BadOrder, ParticipantError
+from loadtest.participants.errors import BadOrder, Broken, ParticipantError
 from loadtest.participants.participant import ParticipantOptions, run_participant
+from loadtest.participants.redact import redact
 from loadtest.participants.report import EventName, Outcome, ParticipantEvent
 from loadtest.participants.scripts import load_script
 from loadtest.participants.uplink import UplinkMode
 from loadtest.participants.voice import SAMPLE_RATES, Voices
+
+log = logging.getLogger(__name__)
 
 Write = Callable[[Mapping[str, Any]], None]
 Lines = asyncio.Queue[str | None]
@@ -29,8 +33,8 @@ Lines = asyncio.Queue[str | None]
 TEXTS = ("id", "url", "token")
 USUAL_SAMPLE_RATE = 48_000
 """A browser's, and an order's if it says nothing else."""
-OPTIONAL = ("seed", "max_s", "uplink", "sample_rate", "agent_identity", "t0_epoch_s")
-NUMBERS = ("seed", "max_s", "sample_rate", "t0_epoch_s")
+NUMBERS = ("seed", "max_s", "sample_rate", "t0_epoch_s", "connect_deadline_s")
+OPTIONAL = (*NUMBERS, "uplink", "agent_identity")
 
 
 class Crowd:
@@ -86,6 +90,11 @@ class Crowd:
             summary = await run_participant(options, on_event, stop=stop, voices=voices)
         except ParticipantError as error:
             self._failed(name, error)
+            return
+        except Exception as error:
+            # On a starved machine the SDK asserts what does not hold: a track that is gone already.
+            log.exception("participant %s broke down", name)
+            self._failed(name, Broken(redact(f"{type(error).__name__}: {error}")))
             return
         finally:
             del self._stops[name]

@@ -30,6 +30,7 @@ from agent_actor.session import InterviewSession
 from agent_actor.settings import AgentSettings
 from agent_actor.spending import AskBudget
 from agent_actor.transport import LiveKitTransport
+from agent_actor.warm import warm_process
 from fleet.livekit_client import LiveKitClient
 from fleet.local.livekit import LiveKitAccess
 from fleet.local.simulators import Simulator
@@ -228,6 +229,9 @@ async def running(
     ).start()
     joined: asyncio.Future[JoinReport] = asyncio.get_running_loop().create_future()
     try:
+        # As an actor's process is before it has a session: what is built only once would hold up the
+        # loop for half a second, and with it the words of every session in this process.
+        await warm_process(settings)
         async with http_context.open():
             await client.create_room(room, metadata=metadata)
             own_token = token or client.agent_token(room=room, identity="agent", ttl_s=300)

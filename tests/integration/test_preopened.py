@@ -15,6 +15,7 @@ from agent_actor.providers import openai
 from agent_actor.providers.places import Place
 from agent_actor.providers.preopened import Fate, Preopened
 from agent_actor.settings import AgentSettings
+from agent_actor.warm import WarmParts
 from fleet.local.simulators import Simulator
 from tests.integration.rehearsals import rehearsal_contract, rehearse
 
@@ -58,6 +59,30 @@ async def test_a_session_talks_on_it_and_is_billed_once(
     # One connection, whose greeting was not lost: its id is the session's.
     assert len(session.invoices) == len(session.result.provider_sessions) == 1
     assert session.cost.spent_micro_usd == -(-session.billed_pico_usd // 1_000_000) > 0
+
+
+async def test_one_that_is_just_being_opened_is_waited_for(
+    openai_simulator: Simulator,
+) -> None:
+    settings = settings_of(openai_simulator)
+    url, other = (openai.url_of(settings, m) for m in (MODEL, "gpt-realtime-mini-2025-12-15"))
+    for wanted, fits in ((url, True), (other, False)):
+        parts = WarmParts(settings)
+        await parts.open()
+        assert await parts.opened(url) is None
+        await parts.expect("openai_realtime", MODEL)
+        socket = await parts.opened(wanted)
+        assert (socket is not None) == fits
+        if socket is not None:
+            await socket.close()
+        # Those who connect again open one of their own.
+        assert await parts.opened(wanted) is None
+        await parts.aclose()
+    parts = WarmParts(settings)
+    await parts.expect("gemini_live", None)
+    await parts.expect("openai_realtime", "no such model")
+    assert await parts.opened(url) is None
+    await parts.aclose()
 
 
 async def test_one_that_has_died_is_not_noticed(

@@ -26,11 +26,12 @@ from fleet.errors import FleetError
 from fleet.livekit_client import LiveKitClient
 from fleet.models import model_resolver
 from fleet.pool import PoolSnapshot
+from fleet.registry import Registry
 from fleet.roster_model import ActorState
 from fleet.settings import FleetSettings
 
-SETTLE_POLL_S = 0.25
-"""Looking costs the fleet a call to its roster, which is counted."""
+SETTLE_POLL_S = 1.0
+"""Looking costs the fleet a call to its roster, which is counted, and the worker nothing."""
 TOKEN_TTL_S = 3600
 
 
@@ -88,12 +89,14 @@ class FleetArm:
     ) -> None:
         self._http = httpx.AsyncClient(base_url=api_url, timeout=60.0)
         self._roster = RayRosterClient(settings.ray_namespace)
+        self._records = Registry.from_settings(settings)
         self._others = others
         self._pool = pool
         self._fork_servers: set[int] = set()
 
     async def aclose(self) -> None:
         await self._http.aclose()
+        await self._records.aclose()
 
     async def ask(self, room: str) -> Asked:
         try:
@@ -109,18 +112,14 @@ class FleetArm:
             room=told["room"],
             url=told["livekit_url"],
             token=told["participant_token"],
-            where=told["links"]["self"],
+            where=told["session_id"],
         )
 
     async def told(self, asked: Asked) -> Told:
-        answer = await self._http.get(asked.where)
-        answer.raise_for_status()
-        told = answer.json()
-        joined = told["joined_at"]
-        return Told(
-            in_room_at=datetime.fromisoformat(joined).timestamp() if joined else None,
-            steps_ms=told["timings_ms"],
-        )
+        # From the book itself: by the ingress it would be counted as the dispatch's.
+        record = await self._records.get(asked.where)
+        steps_ms = {name: 1000 * took_s for name, took_s in record.timings_s.items()}
+        return Told(in_room_at=record.joined_at, steps_ms=steps_ms)
 
     async def settled(self, live: int, deadline_s: float) -> bool:
         async def so() -> bool:

@@ -55,7 +55,8 @@ class Form:
     pool: int
     live: LivePlan | None
     standing_s: float
-    lost_after_s: float = 20.0
+    lost_after_s: float = 45.0
+    """What nobody has heard anything of by then is lost; the percentiles tell what is late."""
 
 
 FULL = Form(
@@ -69,7 +70,7 @@ SMOKE = Form(
     pool=4,
     live=None,
     standing_s=2.0,
-    lost_after_s=12.0,
+    lost_after_s=30.0,
 )
 
 

@@ -35,6 +35,8 @@ class Dispatch:
     listed_s: float | None = None
     audio_s: float | None = None
     lost: str | None = None
+    absent: str | None = None
+    """Why its participant could not take part, which is no loss: such a dispatch says nothing."""
     steps_ms: dict[str, float]
     """What the fleet says each of its steps took."""
 

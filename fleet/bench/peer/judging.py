@@ -67,8 +67,9 @@ def times(found: Found, scenario: Scenario, arm: str, repetition: int, of: str) 
 
 
 def lost(found: Found, scenario: Scenario, arm: str) -> tuple[int, int]:
-    """How many were lost, of how many."""
-    all_of = [d for d in found.dispatches if (d.scenario, d.arm) == (scenario, arm)]
+    """How many were lost, of how many that had a participant to be heard by."""
+    mine = [d for d in found.dispatches if (d.scenario, d.arm) == (scenario, arm)]
+    all_of = [d for d in mine if d.absent is None]
     return sum(each.lost is not None for each in all_of), len(all_of)
 
 
@@ -118,7 +119,9 @@ def _lost(found: Found) -> Iterator[Bar]:
         ours, of = lost(found, scenario, FLEET)
         others = [(arm, *lost(found, scenario, arm)) for arm in ARMS[1:]]
         told = [f"{arm} {count} of {asked}" for arm, count, asked in others if asked]
-        detail = "; ".join([f"of {of}", *told])
+        absent = sum(d.absent is not None for d in found.dispatches if d.scenario is scenario)
+        apart = [f"{absent} without a participant"] if absent else []
+        detail = "; ".join([f"of {of}", *told, *apart])
         yield exactly(f"{scenario}: the fleet's dispatches lost", ours, 0, "", detail)
 
 

@@ -23,7 +23,9 @@ from fleet.local.crowd import Crowd, Participant
 from fleet.local.processes import Command, running
 
 SETTLE_S = 60.0
-LEFT_S = 10.0
+LEFT_S = 30.0
+JOINS_WITHIN_S = 60.0
+"""For a participant. One that gives up joining is no loss of the arm's."""
 _numbers = itertools.count(1)
 
 
@@ -50,6 +52,8 @@ class Held:
     heard: bool = False
     lost: str | None = None
     participant: Participant | None = None
+    absent: str | None = None
+    """Why the participant itself did not take part."""
 
 
 async def begin(place: Place, arm: Arm, script: str) -> Held:
@@ -70,9 +74,11 @@ async def begin(place: Place, arm: Arm, script: str) -> Held:
         script=contract.SCRIPTS[script],
         seed=place.seed,
         t0_epoch_s=held.began_at,
+        connect_deadline_s=JOINS_WITHIN_S,
     )
     held.heard = await held.participant.heard(ends - time.monotonic())
     held.told = await arm.told(held.asked)
+    held.absent = held.participant.failure
     if held.told.in_room_at is None:
         held.lost = "no agent"
     elif not held.heard:
@@ -178,6 +184,7 @@ def _dispatch(
         listed_s=since(listed_at),
         audio_s=audio_s,
         lost=lost,
+        absent=held.absent,
         steps_ms=dict(held.told.steps_ms),
     )
 

@@ -9,7 +9,12 @@ from livekit.agents import Agent, AgentSession, AgentStateChangedEvent, llm
 
 from agent_actor import lifecycle, phases, prompting
 from agent_actor.checkpoint import Checkpoint
-from agent_actor.conductor import LISTEN_FIRST_S, SPEECH_START_TIMEOUT_S, Conductor
+from agent_actor.conductor import (
+    LISTEN_FIRST_S,
+    SAY_TRIES,
+    SPEECH_START_TIMEOUT_S,
+    Conductor,
+)
 from agent_actor.contract import parse_tolerant
 from agent_actor.journal import EventKind
 from tests.unit.agent_actor.virtual_time import clock, run, settle
@@ -35,9 +40,19 @@ class Handle:
     def __init__(self) -> None:
         self.played = asyncio.Event()
         self.error: Exception | None = None
+        self._callbacks: list[Callable[[Handle], None]] = []
 
     def exception(self) -> Exception | None:
         return self.error
+
+    def add_done_callback(self, callback: Callable[[Handle], None]) -> None:
+        self._callbacks.append(callback)
+
+    def fails(self, error: Exception) -> None:
+        self.error = error
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
 
     def __await__(self) -> Any:
         return self.played.wait().__await__()
@@ -151,6 +166,41 @@ def test_beginning_greets_in_the_first_phase() -> None:
         assert play.phase == "one"
         assert play.voiced.asked == [prompting.opening(CONFIG)]
         assert play.conductor.deadline() == 80
+        await play.conductor.aclose()
+
+    run(test)
+
+
+LATE = llm.RealtimeError("generate_reply timed out.")
+
+
+def test_words_that_do_not_begin_are_asked_for_again_so_often() -> None:
+    async def test() -> None:
+        play = Play()
+        await play.conductor.begin()
+        for _ in range(SAY_TRIES + 2):
+            play.voiced.handle.fails(LATE)
+        assert play.voiced.asked == SAY_TRIES * [prompting.opening(CONFIG)]
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_nothing_is_asked_for_again_that_has_its_words_or_nobody_to_hear_them() -> None:
+    async def test() -> None:
+        play = Play()
+        await play.conductor.begin()
+        # They came after all.
+        play.voiced.speaks(True)
+        play.voiced.handle.fails(LATE)
+        play.voiced.speaks(False)
+        play.conductor.resume()
+        # There is no money for them.
+        play.voiced.handle.fails(llm.RealtimeError("no money for this response"))
+        play.conductor.resume()
+        play.conductor.pause()
+        play.voiced.handle.fails(LATE)
+        assert play.voiced.asked == [prompting.opening(CONFIG), *2 * [prompting.WELCOME_BACK]]
         await play.conductor.aclose()
 
     run(test)

@@ -27,6 +27,16 @@ def test_the_next_sentence_takes_the_place_of_one_that_was_never_heard() -> None
     assert dialogue.cut_off == "This one."
 
 
+def test_of_a_sentence_cut_off_the_whole_words_that_were_heard_are_known() -> None:
+    dialogue = Dialogue()
+    assert dialogue.heard(0.5) == ""
+    dialogue.words("Where do ")
+    dialogue.words("you walk")
+    heard = [dialogue.heard(n / 17) for n in range(18)]
+    most = 5 * [""] + 3 * ["Where"] + 4 * ["Where do"] + 5 * ["Where do you"]
+    assert heard == [*most, "Where do you walk"]
+
+
 def test_it_keeps_the_newest() -> None:
     dialogue = Dialogue(said(f"{n}") for n in range(MAX_SAID + 10))
     assert len(dialogue.said) == MAX_SAID

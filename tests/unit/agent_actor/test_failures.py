@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pytest
 from google.genai import errors as genai_errors
-from livekit.agents import APIConnectionError, APIError, APIStatusError
+from livekit.agents import APIConnectionError, APIError, APIStatusError, llm
+from livekit.plugins import openai
+from livekit.plugins.google.realtime import realtime_api as google
 from multidict import CIMultiDict, CIMultiDictProxy
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
@@ -15,7 +18,7 @@ from websockets.http11 import Response
 from yarl import URL
 
 from agent_actor.errors import ProviderRefused, ProviderUnavailable
-from agent_actor.providers.failures import classify
+from agent_actor.providers.failures import classify, is_late
 
 
 def handshake(status: int) -> aiohttp.WSServerHandshakeError:
@@ -109,3 +112,12 @@ def test_circle_of_causes_ends() -> None:
     two = APIConnectionError("two")
     one.__cause__, two.__cause__ = two, one
     assert isinstance(classify(one), ProviderUnavailable)
+
+
+@pytest.mark.parametrize("session", [openai.realtime.RealtimeSession, google.RealtimeSession])
+def test_what_the_plugins_say_of_a_response_that_did_not_begin_is_known(session: type) -> None:
+    source = inspect.getsource(vars(session)["generate_reply"])
+    told = next(line for line in source.splitlines() if "timed out" in line)
+    assert is_late(llm.RealtimeError(told.partition('"')[2]))
+    assert not is_late(llm.RealtimeError("no money for this response"))
+    assert not is_late(None)

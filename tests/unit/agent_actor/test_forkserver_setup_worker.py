@@ -65,3 +65,20 @@ def test_the_ray_that_is_known_skips_it(monkeypatch: pytest.MonkeyPatch) -> None
     assert ray_private.skip_setup_worker()
     assert ray_constants.SETUP_WORKER_FILENAME == ray_private.SETUP_WORKER
     assert ray_private.skip_setup_worker(), "a second time changes nothing"
+
+
+def test_only_the_ray_that_is_known_goes_without_its_log_monitor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray
+    from ray._private.node import Node
+
+    own = Node.start_log_monitor
+    monkeypatch.setattr(Node, "start_log_monitor", own)
+    monkeypatch.setattr(ray, "__version__", "2.59.0")
+    assert not ray_private.skip_log_monitor()
+    assert Node.start_log_monitor is own
+    monkeypatch.undo()
+    monkeypatch.setattr(Node, "start_log_monitor", own)
+    assert ray_private.skip_log_monitor()
+    assert Node.start_log_monitor is not own

@@ -47,7 +47,9 @@ class Stage:
         self.speaker = FakeSpeaker()
         if not alone:
             self.speaker.listened.set()
-        self.out = RoomOutput(self.speaker, sample_rate=RATE, wall=clock)
+        self.out = RoomOutput(
+            self.speaker, sample_rate=RATE, heard=lambda share: f"{share:.0%}", wall=clock
+        )
         self.told: list[Any] = []
         self.out.on("playback_started", lambda e: self.told.append(("started", e.created_at)))
         self.out.on("playback_progressed", self._progressed)
@@ -123,7 +125,9 @@ def test_an_interruption_is_heard_at_once_and_told_to_the_beat() -> None:
         assert abs(on.told[-1][1] - 1.0) <= BEAT_S
         await asyncio.sleep(1)
         assert all(at <= now for at in on.speaker.sound())
-        assert (await on.out.wait_for_playout()).interrupted
+        played = await on.out.wait_for_playout()
+        assert played.interrupted
+        assert played.synchronized_transcript == "20%"
 
     stage(test)
 
@@ -174,7 +178,7 @@ def test_late_chunks_go_on_with_a_cushion_not_in_bits() -> None:
         await asyncio.sleep(0.3)
         assert len(on.speaker.sound()) == 10
         await on.say(CUSHION_S - 0.02)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(CUSHION_S / 2)
         assert len(on.speaker.sound()) == 10
         await on.say(0.02)
         await asyncio.sleep(0.2)
@@ -186,6 +190,36 @@ def test_late_chunks_go_on_with_a_cushion_not_in_bits() -> None:
         assert round(played.playback_position, 3) == 0.175
         assert [told[0] for told in on.told].count("started") == 1
         assert [told[0] for told in on.told].count("played") == 3
+
+    stage(test)
+
+
+def test_the_last_bit_does_not_wait_for_the_segments_end() -> None:
+    async def test(on: Stage) -> None:
+        await on.say(0.1)
+        await asyncio.sleep(0.3)
+        came = clock()
+        # Too little for a cushion, and not a whole number of frames.
+        await on.say(0.035)
+        await asyncio.sleep(5)
+        last = on.speaker.sound()[10:]
+        assert len(last) == 4
+        assert last[-1] - came <= CUSHION_S + 2 * BEAT_S
+        on.out.flush()
+        await settle()
+        assert len(on.speaker.sound()) == 14
+        assert on.told[-1] == ("finished", 0.135)
+
+    stage(test)
+
+
+def test_a_bit_that_comes_after_a_long_silence_is_heard_too() -> None:
+    async def test(on: Stage) -> None:
+        await on.say(0.1)
+        await asyncio.sleep(TAIL_S + 5)
+        await on.say(0.02)
+        await asyncio.sleep(CUSHION_S + BEAT_S)
+        assert len(on.speaker.sound()) == 12
 
     stage(test)
 

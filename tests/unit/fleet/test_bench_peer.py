@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from xml.etree import ElementTree
 
 import pytest
@@ -127,6 +127,15 @@ def test_lost_dispatches_are_counted_apart_and_left_out_of_the_times() -> None:
     assert times(FOUND, Scenario.SEQUENTIAL, "peer", 0, "in_room_s") == [1.0]
     ours = bar("sequential: the fleet's dispatches lost")
     assert (ours.figure, ours.judgement, ours.detail) == (0, Judgement.HELD, "of 2; peer 1 of 2")
+
+
+def test_a_dispatch_whose_participant_could_not_join_says_nothing() -> None:
+    absent = replace(dispatch(FLEET, 1.0, lost="no audio"), absent="no answer from the server")
+    found = Found(dispatches=(dispatch(FLEET, 1.0), absent, dispatch(PEER, 1.0)))
+    assert lost(found, Scenario.SEQUENTIAL, FLEET) == (0, 1)
+    bar = next(bar for bar in bars(found) if "lost" in bar.name)
+    assert bar.judgement is Judgement.HELD
+    assert "1 without a participant" in bar.detail
 
 
 def test_a_lost_dispatch_of_ours_misses_the_bar() -> None:

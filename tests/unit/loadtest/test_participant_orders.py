@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from loadtest.participants import many
 from loadtest.participants.errors import (
     BadOrder,
     BadScript,
+    Broken,
     ConnectFailed,
     ParticipantError,
     ServerUnreachable,
@@ -29,9 +31,11 @@ ORDER: dict[str, Any] = {"id": "p", "url": "ws://127.0.0.1:1", "token": TOKEN, "
 
 
 def test_order_becomes_options() -> None:
-    options = options_of({**ORDER, "seed": 7, "max_s": 3.5, "uplink": "speech", "t0_epoch_s": 9})
+    given = {"seed": 7, "max_s": 3.5, "uplink": "speech", "t0_epoch_s": 9, "connect_deadline_s": 60}
+    options = options_of({**ORDER, **given})
     assert options.script.name == "silent"
     assert (options.seed, options.max_s, options.t0_epoch_s) == (7, 3.5, 9)
+    assert options.connect_deadline_s == 60
     assert options.uplink is UplinkMode.SPEECH
 
 
@@ -83,6 +87,24 @@ async def test_bad_line_fails_alone_and_without_its_text(
     assert TOKEN not in json.dumps(written)
 
 
+async def test_one_that_breaks_down_is_told_and_leaves_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def breaks_down(options: Any, *_: Any, **__: Any) -> None:
+        raise AssertionError(f"no such track, {options.token}")
+
+    monkeypatch.setattr(many, "run_participant", breaks_down)
+    written: list[Mapping[str, Any]] = []
+    crowd = Crowd(written.append)
+    lines: asyncio.Queue[str | None] = asyncio.Queue()
+    for item in (*(json.dumps({**ORDER, "id": f"p{n}"}) for n in range(2)), None):
+        lines.put_nowait(item)
+    await asyncio.wait_for(crowd.run(lines), 10)
+    failed = [(each["id"], each["error"]) for each in written if each["event"] == "failed"]
+    assert failed == [("p0", "Broken"), ("p1", "Broken")]
+    assert TOKEN not in json.dumps(written)
+
+
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
@@ -107,7 +129,7 @@ def test_log_lines_lose_their_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [BadOrder, BadScript, ConnectFailed, ServerUnreachable, TokenRejected]
+    "kind", [BadOrder, BadScript, Broken, ConnectFailed, ServerUnreachable, TokenRejected]
 )
 def test_errors_pickle(kind: type[ParticipantError]) -> None:
     again = pickle.loads(pickle.dumps(kind("why")))
