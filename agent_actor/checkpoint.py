@@ -1,7 +1,8 @@
 """What a session's next actor needs to carry on where this one was lost. Pure.
 
-Two texts, each JSON: the *state* (who is there, which phase, who had the word), written again at
-every change and every few seconds, and what was *said*, written only when somebody has said more.
+Three texts: the *state* (who is there, which phase, who had the word), written again at every
+change and every few seconds; what was *said*, written only when somebody has said more; and the
+*contract*, once, so that a successor need not wait for the room, which may have forgotten it.
 Times are ages in seconds, so that a successor on another node can go by its own clocks; only the
 moment of writing is an epoch time.
 """
@@ -21,11 +22,11 @@ from agent_actor.lifecycle import LifeAges, Stage
 from agent_actor.phases import PhaseState
 
 VERSION = 1
-STATE_FIELD, SAID_FIELD = "state", "said"
+STATE_FIELD, SAID_FIELD, CONTRACT_FIELD = "state", "said", "contract"
 
 
 def checkpoint_key(namespace: str, session_id: SessionId) -> str:
-    """A hash with the two texts."""
+    """A hash with the three texts."""
     return f"{namespace}:checkpoint:{session_id}"
 
 
@@ -48,6 +49,8 @@ class Checkpoint:
     """What of the interviewer's sentence under way was known."""
     said: tuple[Said, ...] = ()
     """What was said before it, oldest first."""
+    contract: str = ""
+    """As the room's metadata had it. "": it is still to be read there."""
 
     def aged(self, now: float) -> Checkpoint:
         """As it is at ``now`` (epoch): time went on while nobody was there. A clock that is behind
@@ -57,6 +60,14 @@ class Checkpoint:
         return replace(
             self, at=max(now, self.at), life=self.life.aged(gap_s), interview_s=interview_s
         )
+
+    def texts(self, said: str) -> dict[str, str]:
+        """What is written, by its field. ``said``: the second text, which its keeper has ready."""
+        return {
+            STATE_FIELD: self.state_text(),
+            SAID_FIELD: said,
+            CONTRACT_FIELD: self.contract,
+        }
 
     def state_text(self) -> str:
         state = {
@@ -101,7 +112,8 @@ def from_fields(fields: Mapping[str, str]) -> Checkpoint | None:
         return None
     try:
         state = json.loads(fields[STATE_FIELD])
-        return _read(state, json.loads(fields.get(SAID_FIELD, "[]")))
+        left = _read(state, json.loads(fields.get(SAID_FIELD, "[]")))
+        return replace(left, contract=fields.get(CONTRACT_FIELD, ""))
     except (KeyError, TypeError, ValueError):
         return None
 

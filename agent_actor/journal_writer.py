@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, Self
 
@@ -129,7 +129,7 @@ class JournalWriter:
         self._max_buffered = max_buffered
         self._buffer: deque[_Entry] = deque()
         self._live: LiveState | None = None
-        self._keep: Callable[[], tuple[str, str] | None] = lambda: None
+        self._keep: Callable[[], Mapping[str, str] | None] = lambda: None
         self._kept_sent: dict[str, str] = {}
         self._count = 0
         self._dropped = 0
@@ -171,10 +171,9 @@ class JournalWriter:
         self._live = state
         self._wanted.set()
 
-    def keep(self, texts: Callable[[], tuple[str, str] | None]) -> None:
-        """Where the checkpoint comes from, as state and what was said; None: there is none yet. It
-        goes with the live state and is asked for when that is sent. What has not changed is not
-        sent again."""
+    def keep(self, texts: Callable[[], Mapping[str, str] | None]) -> None:
+        """Where the checkpoint's texts come from; None: there is none yet. It goes with the live
+        state and is asked for when that is sent. What has not changed is not sent again."""
         self._keep = texts
 
     async def recall(self, deadline_s: float = RECALL_DEADLINE_S) -> Checkpoint | None:
@@ -254,10 +253,8 @@ class JournalWriter:
         return True
 
     def _to_keep(self) -> dict[str, str]:
-        if (texts := self._keep()) is None:
-            return {}
-        fields = zip((checkpoint.STATE_FIELD, checkpoint.SAID_FIELD), texts, strict=True)
-        return {name: text for name, text in fields if self._kept_sent.get(name) != text}
+        texts = self._keep() or {}
+        return {name: text for name, text in texts.items() if self._kept_sent.get(name) != text}
 
     def _arguments(
         self, batch: list[_Entry], live: LiveState | None, kept: dict[str, str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,7 +60,7 @@ class Recorder:
             data["reason"] = self.outcome.reason.value
         self.record(EventKind.STATE, **data)
 
-    def keep(self, texts: Callable[[], tuple[str, str] | None]) -> None:
+    def keep(self, texts: Callable[[], Mapping[str, str] | None]) -> None:
         """Where the checkpoint comes from; see JournalWriter."""
         self._journal.keep(texts)
 

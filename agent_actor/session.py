@@ -30,7 +30,14 @@ from livekit.agents.llm import ChatMessage
 from agent_actor import lifecycle
 from agent_actor.checkpoint import Checkpoint, Resumption, resumption
 from agent_actor.conductor import Conductor
-from agent_actor.contract import ActorId, EndReason, Provider, SessionConfig, SessionState
+from agent_actor.contract import (
+    ActorId,
+    EndReason,
+    Provider,
+    SessionConfig,
+    SessionState,
+    parse_tolerant,
+)
 from agent_actor.cost_feed import Cost, CostFeed
 from agent_actor.dialogue import Dialogue, Said
 from agent_actor.ear import Ear
@@ -103,6 +110,7 @@ class InterviewSession:
         self._opened = opened
         self._recorder = Recorder(journal)
         self._dialogue = Dialogue()
+        self._contract = ""
         self._left: Checkpoint | None = None
         """By the actor that had this session before."""
         self._ear: Ear | None = None
@@ -174,16 +182,26 @@ class InterviewSession:
     # --- the stages
 
     async def _interview(self) -> None:
-        recalling = asyncio.ensure_future(self._recall())
+        joining = asyncio.ensure_future(self._join())
         try:
-            await self._join()
-            left = await recalling
+            left = await self._recall()
+            if left is not None and left.life.stage is lifecycle.Stage.ENDED:
+                await joining
+                self._recorder.outcome.end(left.life.reason or EndReason.COMPLETED)
+            elif left is not None and left.contract:
+                # All is known: the provider is got ready while the room is being joined.
+                self._contract = left.contract
+                self._take_up(left)
+                await self._converse(parse_tolerant(left.contract), joining)
+            else:
+                await joining
+                await self._begin(left, joining)
         finally:
-            recalling.cancel()
-            await asyncio.gather(recalling, return_exceptions=True)
-        if left is not None and left.life.stage is lifecycle.Stage.ENDED:
-            self._recorder.outcome.end(left.life.reason or EndReason.COMPLETED)
-            return
+            joining.cancel()
+            await asyncio.gather(joining, return_exceptions=True)
+
+    async def _begin(self, left: Checkpoint | None, joined: asyncio.Future[None]) -> None:
+        """With the contract that the room has."""
         found = await self._unless_over(
             wait_for_config(
                 self._transport,
@@ -200,9 +218,10 @@ class InterviewSession:
         )
         for event in found.passed_over:
             self._signals.put_nowait(event)
+        self._contract = self._transport.metadata
         if left is not None:
             self._take_up(left)
-        await self._converse(found.config)
+        await self._converse(found.config, joined)
 
     async def _recall(self) -> Checkpoint | None:
         return await self._recorder.recall() if self._assignment.attempt > 1 else None
@@ -258,7 +277,7 @@ class InterviewSession:
         assert isinstance(order, StopOrder)
         self._recorder.outcome.end(order.reason)
 
-    async def _converse(self, config: SessionConfig) -> None:
+    async def _converse(self, config: SessionConfig, joined: asyncio.Future[None]) -> None:
         provider = self._prepare(config)
         session = self._new_agent_session(provider)
         assert self._spending is not None
@@ -273,10 +292,14 @@ class InterviewSession:
             conductor.restore(self._left.aged(time.time()))
             self._ear = Ear(conductor.participant_speaking)
         self._conductor = conductor
-        self._own(self._pump_room_events())
-        self._own(self._keep_kept())
+        agent = self._new_interviewer(config, conductor)
         try:
-            await self._start_voice(config, session, conductor)
+            if not joined.done():
+                self._own(provider.begin(agent))
+                await joined
+            self._own(self._pump_room_events())
+            self._own(self._keep_kept())
+            await self._start_voice(config, session, agent)
             await self._follow(config, conductor)
         finally:
             if self._leaving is None:
@@ -337,14 +360,17 @@ class InterviewSession:
         if self._provider is not None:
             self._provider.listen()
 
-    async def _start_voice(
-        self, config: SessionConfig, session: AgentSession[None], conductor: Conductor
-    ) -> None:
+    def _new_interviewer(self, config: SessionConfig, conductor: Conductor) -> Interviewer:
         phase = max(0, conductor.state.index)
         agent = Interviewer(
             instructions=instructions_for(config, phase), tools=conductor, dialogue=self._dialogue
         )
         conductor.attach(agent)
+        return agent
+
+    async def _start_voice(
+        self, config: SessionConfig, session: AgentSession[None], agent: Interviewer
+    ) -> None:
         await self._transport.start(session, agent, config.participant_identity)
         timeout_s = self._settings.provider_connect_timeout_s
         try:
@@ -543,9 +569,9 @@ class InterviewSession:
         left = self._leaving is not None
         return replace(live, participant_present=present, away_s=away_s, handed_over=left)
 
-    def _kept(self) -> tuple[str, str] | None:
+    def _kept(self) -> dict[str, str] | None:
         checkpoint = self._leaving or self._checkpoint()
-        return None if checkpoint is None else (checkpoint.state_text(), self._dialogue.said_text())
+        return None if checkpoint is None else checkpoint.texts(self._dialogue.said_text())
 
     def _checkpoint(self) -> Checkpoint | None:
         """Once there is something to carry on with; what was said is kept apart."""
@@ -563,6 +589,7 @@ class InterviewSession:
             last_speaker=voice.last,
             answer_due=self._spending.responding,
             cut_off=self._dialogue.cut_off if word else "",
+            contract=self._contract,
         )
 
     def _cost(self) -> Cost | None:

@@ -4,12 +4,13 @@ runs went with it. What they wrote down about their end stands in the journal.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Protocol
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, StudyId
-from agent_actor.journal import EventKind, LiveState
-from agent_actor.messages import SessionResult
+from agent_actor.journal import EventKind, JournalEvent, LiveState
+from agent_actor.messages import PhaseTiming, SessionResult
 from fleet.endings import Sleep
 from fleet.errors import ActorLost, FleetError
 from fleet.journal import JournalEntry
@@ -58,16 +59,16 @@ async def watch(
     actor_id = ActorId(record.actor_id or "")
     while True:
         if await handed_over(record, journal):
-            return replace(_result(record, EndReason.DRAINED), handed_over=True)
-        if (reason := await last_words(record, journal)) is not None:
-            return _result(record, reason)
+            return _handed_over(record)
+        if (result := await last_words(record, journal)) is not None:
+            return result
         try:
             await actors.ping(actor_id)
         except ActorLost:
             # Its last words may have come between the two questions.
-            if (reason := await last_words(record, journal)) is None:
+            if (result := await last_words(record, journal)) is None:
                 raise
-            return _result(record, reason)
+            return result
         except FleetError:
             pass
         await sleep(WATCH_INTERVAL_S)
@@ -82,34 +83,70 @@ async def handed_over(record: SessionRecord, journal: JournalReader) -> bool:
     return live is not None and live.handed_over
 
 
-async def last_words(record: SessionRecord, journal: JournalReader) -> EndReason | None:
-    """Why this attempt of the session ended, by its own account; None if it gave none (yet)."""
+async def last_words(record: SessionRecord, journal: JournalReader) -> SessionResult | None:
+    """What became of this attempt of the session, by its own account; None if it gave none (yet).
+    Without its usage: that is the ledger's to know."""
     try:
         live = await journal.live(record.session_id)
         if live is None or live.state != SessionState.GONE:
             return None
-        return await _reason_written(record, journal)
+        return told(record, await _read(record, journal))
     except FleetError:
         return None
 
 
-async def _reason_written(record: SessionRecord, journal: JournalReader) -> EndReason | None:
-    after: str | None = None
-    found: EndReason | None = None
-    while page := await journal.read(record.session_id, after_id=after, limit=_PAGE):
-        for entry in page:
-            said = entry.event
-            if said.kind is EventKind.STATE and entry.says_gone and said.attempt == record.attempt:
-                found = EndReason(said.data.get("reason", EndReason.COMPLETED))
-        after = page[-1].id
-    return found
-
-
-def _result(record: SessionRecord, reason: EndReason) -> SessionResult:
+def told(record: SessionRecord, entries: Sequence[JournalEntry]) -> SessionResult | None:
+    """``entries``: the whole journal. Of the phases' ends only what follows from the next one's
+    beginning is known."""
+    ends = [e.event for e in entries if e.says_gone and e.event.attempt == record.attempt]
+    if not ends:
+        return None
+    events = [entry.event for entry in entries]
     return SessionResult(
         session_id=SessionId(record.session_id),
         attempt=record.attempt,
-        end_reason=reason,
+        end_reason=EndReason(ends[-1].data.get("reason", EndReason.COMPLETED)),
+        usage=None,
+        phases=_phases(events),
+        duration_s=ends[-1].at - min(e.at for e in events if e.attempt == record.attempt),
+        provider_sessions=tuple(
+            e.data["provider_session"]
+            for e in events
+            if e.kind is EventKind.PROVIDER and e.data.get("provider_session")
+        ),
+    )
+
+
+def _phases(events: Sequence[JournalEvent]) -> tuple[PhaseTiming, ...]:
+    entered = [
+        e.data for e in events if e.kind is EventKind.PHASE and e.data.get("change") == "entered"
+    ]
+    return tuple(
+        PhaseTiming(
+            phase_id=data["phase_id"],
+            entered_s=float(data["elapsed_s"]),
+            left_s=None if following is None else float(following["elapsed_s"]),
+            cause=data["cause"],
+        )
+        for data, following in zip_longest(entered, entered[1:])
+    )
+
+
+async def _read(record: SessionRecord, journal: JournalReader) -> list[JournalEntry]:
+    entries: list[JournalEntry] = []
+    after: str | None = None
+    while page := await journal.read(record.session_id, after_id=after, limit=_PAGE):
+        entries += page
+        after = page[-1].id
+    return entries
+
+
+def _handed_over(record: SessionRecord) -> SessionResult:
+    return SessionResult(
+        session_id=SessionId(record.session_id),
+        attempt=record.attempt,
+        end_reason=EndReason.DRAINED,
         usage=None,
         duration_s=0.0,
+        handed_over=True,
     )

@@ -44,6 +44,7 @@ from fleet.dispatcher import Dispatcher, DispatchLimits, DispatchParts
 from fleet.draining import WHOLE_FLEET
 from fleet.errors import ActorMissing, ControlPlaneUnavailable, FleetError
 from fleet.escalation import EscalationTiming
+from fleet.forked import control_env
 from fleet.livekit_client import LiveKitClient
 from fleet.models import model_resolver
 from fleet.pool import PoolSnapshot
@@ -117,12 +118,12 @@ async def start_control_plane(
     )
     get_or_create_budget_actor(settings)
     namespace = settings.ray_namespace
-    _create(SUPERVISOR, namespace, SupervisorActor, supervisor_config(settings, goodbye_grace_s))
+    _create(SUPERVISOR, settings, SupervisorActor, supervisor_config(settings, goodbye_grace_s))
     await _open(SUPERVISOR, namespace)
-    _create(ROSTER, namespace, RosterActor, roster_config(settings, actor))
+    _create(ROSTER, settings, RosterActor, roster_config(settings, actor))
     await _open(ROSTER, namespace)
     for name in bridge_names(settings):
-        _create(name, namespace, BridgeActor, bridge)
+        _create(name, settings, BridgeActor, bridge)
         await _open(name, namespace)
     log.info("control_plane_started", namespace=namespace)
     return control_plane(settings)
@@ -272,10 +273,11 @@ def dispatch_limits(settings: FleetSettings) -> DispatchLimits:
     )
 
 
-def _create(name: str, namespace: str, cls: type[Any], config: Any) -> None:
+def _create(name: str, settings: FleetSettings, cls: type[Any], config: Any) -> None:
     options = ActorOptions(
         name=name,
-        namespace=namespace,
+        namespace=settings.ray_namespace,
+        runtime_env=control_env(fork_server=settings.fork_server),
         num_cpus=0,
         max_restarts=-1,
         # Every method may run twice, so what was under way at a restart is simply asked again.

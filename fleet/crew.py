@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from agent_actor import forkserver
 from agent_actor.contract import ActorId
 from agent_actor.messages import Pulse, WarmReport
-from fleet import ray_calls
+from fleet import forked, ray_calls
 from fleet.actor_shell import shell_for
 from fleet.errors import ActorLost
 from fleet.ray_calls import ActorOptions, RemoteActor
@@ -17,10 +16,7 @@ from fleet.roster_model import NodeId
 
 ACTOR_PREFIX = "session-actor-"
 MEET_DEADLINE_S = 10.0
-BUDGET_ACTOR = "fleet.budget.actor"
-"""Each session is handed the budget actor's handle, and unpickling one imports its class: a tenth
-of a second between the assignment and the session."""
-SESSION_ACTOR = "agent_actor.actor:SessionActor"
+SESSION_ACTOR = f"{forked.SESSION_ACTOR}:SessionActor"
 
 
 def actor_name(actor_id: ActorId) -> str:
@@ -48,11 +44,11 @@ class ActorSpec:
 
     def worker_env(self) -> dict[str, Any]:
         """The runtime_env that an actor is created with."""
-        if not self.fork_server or not forkserver.available():
-            return self.runtime_env
         module = self.class_path.partition(":")[0]
-        command = forkserver.command(preload=(shell_for.__module__, module, BUDGET_ACTOR))
-        return {"py_executable": command, **self.runtime_env}
+        return {
+            **forked.worker_env(fork_server=self.fork_server, session_actor=module),
+            **self.runtime_env,
+        }
 
 
 class Crew(Protocol):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from livekit import rtc
-from livekit.agents import llm
+from livekit.agents import Agent, llm
 
 from agent_actor.permits import Permit
 from agent_actor.wire_events import WireEvent
@@ -62,10 +62,22 @@ class ProviderModel:
     model: llm.RealtimeModel
     unmapped: tuple[str, ...]
     """Settings that this provider cannot take, in words, for the session's record."""
+    begin: Callable[[Agent], Coroutine[Any, Any, None]]
+    """Open the session that ``agent`` will have and tell it all that it has to know, before the
+    framework asks for it. Returns when the provider has it all; may be called once, or never."""
     take_turns: Callable[[bool], None] = lambda by_server: None
     """Whether the server may answer the participant by itself, where that can be chosen."""
     listen: Callable[[], None] = lambda: None
     """There is money again for what was kept back because of ``may_hear``."""
+
+
+async def tell_all(session: llm.RealtimeSession[Any], agent: Agent) -> None:
+    """What the framework tells a session that it has asked for; told again, nothing changes."""
+    await session._update_session(
+        instructions=str(agent.instructions),
+        chat_ctx=agent.chat_ctx,
+        tools=llm.ToolContext(agent.tools).flatten(),
+    )
 
 
 NO_MONEY = "no money for this response"

@@ -18,12 +18,12 @@ from typing import Any
 from google.genai import types
 from google.genai.live import AsyncSession
 from livekit import rtc
-from livekit.agents import APIConnectOptions, llm
+from livekit.agents import Agent, APIConnectOptions, llm
 from livekit.plugins.google.realtime import realtime_api
 
 from agent_actor.contract import SessionConfig, VadConfig
 from agent_actor.errors import ProviderKeyMissing, ProviderRefused
-from agent_actor.providers.base import ProviderModel, WireTaps, refused, tell_of_death
+from agent_actor.providers.base import ProviderModel, WireTaps, refused, tell_all, tell_of_death
 from agent_actor.providers.failures import classify
 from agent_actor.providers.trust import trust
 from agent_actor.settings import AgentSettings
@@ -187,8 +187,22 @@ class TappedModel(realtime_api.RealtimeModel):
     def __init__(self, *, taps: WireTaps, **options: Any) -> None:
         super().__init__(**options)
         self._taps = taps
+        self._begun: TappedSession | None = None
+
+    async def begin(self, agent: Agent) -> None:
+        """See ProviderModel."""
+        self._begun = session = self.session()
+        await tell_all(session, agent)
+
+    async def aclose(self) -> None:
+        if self._begun is not None:
+            await self._begun.aclose()
+        await super().aclose()
 
     def session(self, **_: Any) -> TappedSession:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            return begun
         session = TappedSession(self, self._taps)
         self._sessions.add(session)
         return session
@@ -223,7 +237,7 @@ def build(
         http_options=_http_options(settings),
         max_output_tokens=response_cap(settings),
     )
-    return ProviderModel(model=model, unmapped=unmapped, listen=model.listen)
+    return ProviderModel(model=model, unmapped=unmapped, begin=model.begin, listen=model.listen)
 
 
 def response_cap(settings: AgentSettings) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import structlog
 from livekit import rtc
-from livekit.agents import APIConnectionError, APIConnectOptions, APIError, llm, utils
+from livekit.agents import Agent, APIConnectionError, APIConnectOptions, APIError, llm, utils
 from livekit.plugins import openai
 from openai.types.realtime import (
     AudioTranscription,
@@ -28,7 +28,7 @@ from agent_actor.contract import SessionConfig, VadConfig
 from agent_actor.errors import ProviderKeyMissing
 from agent_actor.permits import Permit
 from agent_actor.providers import openai_bounds
-from agent_actor.providers.base import ProviderModel, WireTaps, refused, tell_of_death
+from agent_actor.providers.base import ProviderModel, WireTaps, refused, tell_all, tell_of_death
 from agent_actor.providers.openai_wire import base64_ms
 from agent_actor.settings import AgentSettings
 from agent_actor.wire_events import ContextLimit, ResponseRequested, UserAudio
@@ -233,8 +233,22 @@ class TappedModel(openai.realtime.RealtimeModel):
         super().__init__(**options)
         self._taps = taps
         self._farewell = farewell
+        self._begun: TappedSession | None = None
+
+    async def begin(self, agent: Agent) -> None:
+        """See ProviderModel."""
+        self._begun = session = self.session()
+        await tell_all(session, agent)
+
+    async def aclose(self) -> None:
+        if self._begun is not None:
+            await self._begun.aclose()
+        await super().aclose()
 
     def session(self, *, turn_detection_disabled: bool = False) -> TappedSession:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            return begun
         session = TappedSession(
             self,
             self._taps,
@@ -275,7 +289,7 @@ def build(
         **options,
     )
     model.update_options(max_response_output_tokens=response_cap(settings))
-    return ProviderModel(model=model, unmapped=(), take_turns=model.take_turns)
+    return ProviderModel(model=model, unmapped=(), begin=model.begin, take_turns=model.take_turns)
 
 
 async def open_ahead(

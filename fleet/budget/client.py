@@ -14,6 +14,7 @@ from fleet.budget.policy import GrantPolicy
 from fleet.budget.sums import Limits
 from fleet.budget.thresholds import PPM
 from fleet.budget.webhook import WebhookConfig
+from fleet.forked import control_env
 from fleet.ray_calls import ActorOptions
 from fleet.settings import FleetSettings, usd_to_micro
 
@@ -62,6 +63,7 @@ def get_or_create_budget_actor(settings: FleetSettings) -> Any:
     options = ActorOptions(
         name=BUDGET,
         namespace=settings.ray_namespace,
+        runtime_env=control_env(fork_server=settings.fork_server),
         max_restarts=-1,
         # Every method may run twice, so what was under way at a restart is simply asked again.
         max_task_retries=-1,

@@ -4,6 +4,7 @@ provider's invoice and our ledger."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from fleet.bench.chaos import cluster, evidence
 from fleet.bench.chaos.evidence import Course, Money
 from fleet.bench.chaos.waiting import until
 from fleet.crew import actor_name
+from fleet.errors import StoreUnavailable
 from fleet.local.crowd import Participant
 from fleet.local.told import Told
 from fleet.records import SessionRecord
@@ -95,8 +97,10 @@ class Interview:
         """What attempt ``attempt`` wrote when it took up the interview; None: it has not."""
 
         async def taken_up() -> JournalEvent | None:
-            written = await self.journal(EventKind.RECOVERY, attempt)
-            return next((event for event in written if "resumption" in event.data), None)
+            with suppress(StoreUnavailable):
+                written = await self.journal(EventKind.RECOVERY, attempt)
+                return next((event for event in written if "resumption" in event.data), None)
+            return None
 
         return await until(taken_up, deadline_s)
 
@@ -104,8 +108,11 @@ class Interview:
         """Its record, once it is gone; as it is at the deadline otherwise."""
 
         async def gone() -> SessionRecord | None:
-            record = await self.record()
-            return record if record.is_gone else None
+            # The store may be what is struck.
+            with suppress(StoreUnavailable):
+                record = await self.record()
+                return record if record.is_gone else None
+            return None
 
         return await until(gone, deadline_s, poll_s=0.2) or await self.record()
 

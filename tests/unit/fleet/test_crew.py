@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from agent_actor import forkserver
+from fleet import forked
 from fleet.control import roster_config
 from fleet.crew import ActorSpec
 from fleet.settings import load_settings
@@ -24,6 +25,14 @@ def test_session_actors_are_forked_unless_told_otherwise() -> None:
         "py_executable"
         not in roster_config(load_settings(fork_server="off", **KEYS)).actor.worker_env()
     )
+
+
+@pytest.mark.skipif(not forkserver.available(), reason="needs Linux")
+def test_control_actors_come_from_the_same_server_and_do_not_give_way() -> None:
+    env = forked.control_env(fork_server=True)
+    assert env["py_executable"] == ActorSpec(fork_server=True).worker_env()["py_executable"]
+    assert env["env_vars"] == {"FLEET_WARM_NICE": "0"}
+    assert forked.control_env(fork_server=False) == {}
 
 
 def test_elsewhere_they_start_plainly(monkeypatch: pytest.MonkeyPatch) -> None:

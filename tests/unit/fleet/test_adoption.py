@@ -1,0 +1,71 @@
+"""What a session that an earlier supervisor began has written of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent_actor.contract import EndReason
+from agent_actor.journal import EventKind, JournalEvent
+from fleet import adoption
+from fleet.journal import JournalEntry
+from fleet.records import SessionRecord
+
+RECORD = SessionRecord(
+    session_id="s-a",
+    study_id="study-7",
+    participant_identity="p-1",
+    room="interview-s-a",
+    provider="openai_realtime",
+    limit_micro_usd=1,
+    created_at=0.0,
+    attempt=2,
+)
+
+
+def entry(at: float, kind: EventKind, attempt: int = 1, **data: Any) -> JournalEntry:
+    event = JournalEvent(kind=kind, at=at, attempt=attempt, data=data)
+    return JournalEntry(id=f"{at}-0", event=event)
+
+
+def entered(at: float, phase_id: str, elapsed_s: float, attempt: int = 1) -> JournalEntry:
+    return entry(
+        at,
+        EventKind.PHASE,
+        attempt,
+        change="entered",
+        phase_id=phase_id,
+        cause="advanced",
+        elapsed_s=elapsed_s,
+    )
+
+
+STORY = [
+    entry(1.0, EventKind.PROVIDER, change="connected", provider_session="one"),
+    entered(2.0, "warmup", 0.0),
+    entry(30.0, EventKind.PROVIDER, 2, change="connected", provider_session="two"),
+    entry(31.0, EventKind.PHASE, 2, change="nudged", phase_id="warmup"),
+    entered(60.0, "core", 58.0, attempt=2),
+    entry(90.0, EventKind.STATE, 2, state="gone", reason="completed"),
+]
+
+
+def test_all_of_it_by_all_its_actors() -> None:
+    result = adoption.told(RECORD, STORY)
+    assert result is not None
+    assert (result.end_reason, result.attempt) == (EndReason.COMPLETED, 2)
+    assert [(p.phase_id, p.entered_s, p.left_s) for p in result.phases] == [
+        ("warmup", 0.0, 58.0),
+        ("core", 58.0, None),
+    ]
+    assert result.provider_sessions == ("one", "two")
+    assert result.duration_s == 60.0
+
+
+def test_nothing_before_it_has_said_that_it_is_gone() -> None:
+    assert adoption.told(RECORD, STORY[:-1]) is None
+    assert adoption.told(RECORD, []) is None
+
+
+def test_the_last_word_of_an_earlier_attempt_is_not_its() -> None:
+    gone = entry(20.0, EventKind.STATE, 1, state="gone", reason="no_show")
+    assert adoption.told(RECORD, [gone, *STORY[:-1]]) is None
