@@ -74,7 +74,7 @@ class Server:
         key = request.headers.get("x-goog-api-key") or request.query.get("key", "")
         if refusal := self._refusal(key):
             return refusal
-        socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_FRAME_BYTES)
+        socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_FRAME_BYTES, autoping=False)
         await socket.prepare(request)
         self._sockets.add(socket)
         try:
@@ -118,6 +118,9 @@ class Server:
         try:
             async with asyncio.timeout(SETUP_WITHIN_S):
                 message = await socket.receive()
+                while message.type is WSMsgType.PING:
+                    await socket.pong(message.data)
+                    message = await socket.receive()
         except TimeoutError:
             raise SetupError(CLOSE_INTERNAL, DEADLINE_REASON) from None
         if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
@@ -136,8 +139,9 @@ class Server:
         if faults.take(FaultKind.INSUFFICIENT_QUOTA, *subjects):
             raise SetupError(CLOSE_INTERNAL, QUOTA_REASON)
         if faults.take(FaultKind.NEVER_ANSWER, *subjects):
-            async for _ in socket:
-                pass
+            async for message in socket:
+                if message.type is WSMsgType.PING:
+                    await socket.pong(message.data)
             raise ConnectionClosing(WSCloseCode.OK, "")
 
     async def _open(self, setup: SessionSetup) -> Session:
