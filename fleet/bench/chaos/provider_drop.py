@@ -18,7 +18,7 @@ from fleet.bench.chaos.evidence import Money
 from fleet.bench.chaos.fault import AT_ONCE, Fault, Needs, Trials
 from fleet.bench.chaos.interview import Interview
 from fleet.bench.chaos.stage import Stage
-from fleet.bench.load import percentile
+from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, Measured, at_least, at_most, exactly, only_shown
 
 PLANNED_WAIT_S = 1.5

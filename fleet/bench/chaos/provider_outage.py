@@ -16,7 +16,7 @@ from fleet.bench.chaos import evidence
 from fleet.bench.chaos.fault import Fault, Needs, Trials
 from fleet.bench.chaos.interview import Interview
 from fleet.bench.chaos.stage import Stage
-from fleet.bench.load import percentile
+from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, Measured, exactly, only_shown
 
 FALLBACK_AFTER_S = 2.0
