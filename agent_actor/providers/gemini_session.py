@@ -93,8 +93,10 @@ class TappedSession(realtime_api.RealtimeSession):
             try:
                 return await stack.enter_async_context(connect())
             except Exception as error:
-                if isinstance(classify(error), ProviderRefused) and not self._give_up(config):
-                    raise
+                if isinstance(classify(error), ProviderRefused):
+                    if not self._give_up(config):
+                        raise
+                    continue
                 self._emit_error(error, recoverable=True)
                 await asyncio.sleep(tries._interval_for_retry(attempt))
         return await stack.enter_async_context(connect())

@@ -29,12 +29,13 @@ from loadtest.simulators.gemini.closing import ConnectionClosing
 from loadtest.simulators.gemini.connection import QUOTA_REASON, Connection
 from loadtest.simulators.gemini.frames import SpeechFrames
 from loadtest.simulators.gemini.limits import DEADLINE_REASON, Limits
-from loadtest.simulators.gemini.resumption import HandleStore
+from loadtest.simulators.gemini.resumption import NOT_FOUND_REASON, HandleStore
 from loadtest.simulators.gemini.service import Service
 from loadtest.simulators.gemini.session import Session
 from loadtest.simulators.gemini.setup import (
     CLOSE_INTERNAL,
     CLOSE_INVALID_ARGUMENT,
+    CLOSE_POLICY,
     SessionSetup,
     SetupError,
     read_setup,
@@ -148,6 +149,9 @@ class Server:
         """A new session, or the one a handle stands for."""
         now_s = time.monotonic()
         if setup.handle is not None:
+            subjects = (setup.model, setup.instructions)
+            if self._service.world.faults.take(FaultKind.FORGET_HANDLE, *subjects):
+                raise SetupError(CLOSE_POLICY, NOT_FOUND_REASON)
             session = self._service.handles.redeem(setup.handle, now_s=now_s).resumed(setup)
             await self._await_predecessor(session.session_id)
             return session

@@ -28,7 +28,7 @@ INVALID_KEY = "invalid"
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 GONE_POLL_S = 0.5
 TTFA_MS = (250.0, 350.0)
-SUPPORTED_FAULTS = frozenset(FaultKind) - {FaultKind.GO_AWAY}
+SUPPORTED_FAULTS = frozenset(FaultKind) - {FaultKind.GO_AWAY, FaultKind.FORGET_HANDLE}
 
 OPTIONS = web.AppKey("options", SessionOptions)
 SIM_WORLD = web.AppKey("sim_world", World)
