@@ -51,6 +51,8 @@ class Checkpoint:
     """What was said before it, oldest first."""
     contract: str = ""
     """As the room's metadata had it. "": it is still to be read there."""
+    fallen_over: bool = False
+    """The contract's first provider was given up: its fallback is to be used."""
 
     def aged(self, now: float) -> Checkpoint:
         """As it is at ``now`` (epoch): time went on while nobody was there. A clock that is behind
@@ -81,6 +83,7 @@ class Checkpoint:
             "last_speaker": self.last_speaker,
             "answer_due": self.answer_due,
             "cut_off": self.cut_off,
+            "fallen_over": self.fallen_over,
         }
         return json.dumps(state, ensure_ascii=False, separators=(",", ":"))
 
@@ -139,5 +142,6 @@ def _read(state: dict[str, Any], said: list[dict[str, Any]]) -> Checkpoint:
         last_speaker=state["last_speaker"],
         answer_due=bool(state["answer_due"]),
         cut_off=str(state["cut_off"]),
+        fallen_over=bool(state.get("fallen_over", False)),
         said=tuple(Said(**one) for one in said),
     )

@@ -38,6 +38,8 @@ to reach it."""
 SAY_TRIES = 3
 """How often words are asked for that do not begin. The plugins wait 10 s (OpenAI) or 5 s (Gemini)
 for each, and discard or interrupt what then comes of the one before."""
+REHEARD_S = 4.0
+"""How long the provider may take to answer what it is sent a second time."""
 
 
 class Record(Protocol):
@@ -179,7 +181,7 @@ class Conductor:
                 self._say(prompting.carry_on(left.cut_off))
                 return True
             case Resumption.ASK_AGAIN:
-                self._prompt_when_quiet(prompting.ASK_AGAIN, listen_s=LISTEN_FIRST_S)
+                self._prompt_when_quiet(prompting.ASK_AGAIN, more_s=LISTEN_FIRST_S)
             case Resumption.LISTEN:
                 pass
         return False
@@ -188,12 +190,23 @@ class Conductor:
         self._listened_to = True
         self._say(prompting.WELCOME_BACK)
 
-    def reconnected(self, *, response_lost: bool) -> None:
-        """The provider's connection is up again. If it took our words with it, or what the
-        participant was answering, both sides would now wait for each other.
+    def reconnected(self, *, cut_short: str | None, unanswered: bool, planned: bool) -> None:
+        """The provider's connection is up again.
+
+        ``cut_short``: what of the interviewer's words was lost with it, as far as it is known;
+        None: none. ``unanswered``: the provider hears the participant's turn once more, and
+        answers that. ``planned``: nothing can have been lost.
         """
-        owed = response_lost or self._voice.last == "participant"
-        if owed and self._listened_to and not self._state.closed:
+        if not self._listened_to or self._state.closed:
+            return
+        if unanswered:
+            # If it does not answer after all, both sides would wait for each other.
+            self._prompt_when_quiet(prompting.CARRY_ON, more_s=REHEARD_S)
+        elif cut_short is not None:
+            # Nothing is unanswered, so nobody is speaking, whatever the room's late word says.
+            self._stop_prompting()
+            self._say(prompting.carry_on(cut_short))
+        elif self._voice.last == "participant" and not planned:
             self._prompt_when_quiet(prompting.CARRY_ON)
 
     def participant_speaking(self, active: bool) -> None:
@@ -344,11 +357,11 @@ class Conductor:
         except RuntimeError as error:
             log.debug("nothing to interrupt", error=str(error))
 
-    def _prompt_when_quiet(self, instructions: str, *, listen_s: float = 0.0) -> None:
+    def _prompt_when_quiet(self, instructions: str, *, more_s: float = 0.0) -> None:
         """Speak unasked, but never over a participant who is speaking or thinking: only after
-        a silence as long as the one that ends a turn, and ``listen_s`` more."""
+        a silence as long as the one that ends a turn, and ``more_s``."""
         self._stop_prompting()
-        quiet_s = self._config.vad_config.silence_duration_ms / 1000 + 0.5 + listen_s
+        quiet_s = self._config.vad_config.silence_duration_ms / 1000 + 0.5 + more_s
         self._prompting = asyncio.create_task(self._prompt_after(quiet_s, instructions))
 
     async def _prompt_after(self, quiet_s: float, instructions: str) -> None:

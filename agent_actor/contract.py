@@ -145,6 +145,14 @@ class Rehearsal(_Model):
         return self
 
 
+class Fallback(_Model):
+    """The provider that takes over when the first one fails. ``voice``: one of its own."""
+
+    provider: Provider
+    model: str | None = Field(default=None, min_length=1, max_length=200)
+    voice: str | None = Field(default=None, min_length=1, max_length=100)
+
+
 class SessionConfig(_Model):
     """What one interview needs to know, as it stands in the room's metadata."""
 
@@ -166,6 +174,7 @@ class SessionConfig(_Model):
     no_show_seconds: float = Field(default=60, gt=0, le=3600, allow_inf_nan=False)
     reconnect_grace_seconds: float = Field(default=30, ge=0, le=600, allow_inf_nan=False)
     transcribe: bool = True
+    fallback: Fallback | None = None
     rehearsal: Rehearsal | None = None
 
     @model_validator(mode="after")
@@ -181,6 +190,21 @@ class SessionConfig(_Model):
                 f"session_timeout_seconds = {self.session_timeout_seconds:g}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_fallback(self) -> Self:
+        other = self.fallback
+        if other and (other.provider, other.model) == (self.provider, self.model):
+            raise ValueError("fallback: must be another provider, or another model of this one")
+        return self
+
+    def fallen_over(self) -> SessionConfig:
+        """The same session with its fallback, and none after that. Unchanged where it has none."""
+        other = self.fallback
+        if other is None:
+            return self
+        changes = {"provider": other.provider, "model": other.model, "voice": other.voice}
+        return self.model_copy(update={**changes, "fallback": None})
 
     @property
     def budget_limit_micro_usd(self) -> int:

@@ -16,7 +16,7 @@ from agent_actor import lifecycle
 from agent_actor.checkpoint import Checkpoint
 from agent_actor.conductor import Conductor
 from agent_actor.contract import EndReason, SessionConfig, SessionState
-from agent_actor.errors import AgentError, ProviderUnavailable
+from agent_actor.errors import AgentError, ProviderError, ProviderUnavailable
 from agent_actor.journal import EventKind
 from agent_actor.lifecycle import Command, LifeAges, Stage
 from agent_actor.messages import StopMode, StopOrder, Verdict
@@ -43,6 +43,7 @@ class Follower:
     recorder's outcome, or when it is ``handed_over`` and is not. ``participant_here`` tells who was
     there before we began to listen, ``left`` what an earlier actor of this session left, as it is
     by now. ``between_turns``: whether the participant has been asked and nobody speaks.
+    ``may_fall_over``: with a provider that failed the session is over for this actor only.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Follower:
         participant_here: bool,
         between_turns: Callable[[], bool],
         left: Checkpoint | None = None,
+        may_fall_over: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -68,6 +70,8 @@ class Follower:
         self._here = participant_here
         self._clock = clock
         self._left = left
+        self._may_fall_over = may_fall_over
+        self._fell_over = False
         now = clock()
         self._life = lifecycle.resumed(left.life, now) if left else lifecycle.joined(now)
         self._carries_on = left is not None and left.life.stage in (Stage.LIVE, Stage.CLOSING)
@@ -90,6 +94,10 @@ class Follower:
         return self.life.since_s if self._life.stage is Stage.AWAY else None
 
     @property
+    def _goes_on(self) -> bool:
+        return not (self._life.stage is Stage.ENDED or self.handed_over or self._fell_over)
+
+    @property
     def _ending(self) -> EndReason | None:
         """Why the session was ending already when the actor before was lost."""
         if self._left is None:
@@ -109,11 +117,12 @@ class Follower:
             self._carries_on = False
             if self._ending is not None:
                 await self._step(lifecycle.EndWanted(reason=self._ending, goodbye=True))
-            while self._life.stage is not Stage.ENDED and not self.handed_over:
+            while self._goes_on:
                 signal = await self._next_signal()
                 if signal is not None:
                     await self._handle(signal)
-                await self._tick()
+                if not self._fell_over:
+                    await self._tick()
         finally:
             if self._goodbye is not None:
                 self._goodbye.cancel()
@@ -194,6 +203,8 @@ class Follower:
             case HandOver(patience_s=patience_s):
                 by = self._clock() + patience_s
                 self._leave_by = by if self._leave_by is None else min(by, self._leave_by)
+            case Broken(error=ProviderError() as error) if self._may_fall_over:
+                await self._fall_over(error)
             case Broken(error=error):
                 await self._lost(EndReason.PROVIDER_FAILED, error)
 
@@ -218,6 +229,15 @@ class Follower:
             return
         self._recorder.record(EventKind.PARTICIPANT, change=change)
         await self._step(lifecycle.ParticipantJoined())
+
+    async def _fall_over(self, error: ProviderError) -> None:
+        if self._life.reason is not None:
+            # It is ending anyway; another provider would begin a goodbye anew.
+            await self._lost(EndReason.PROVIDER_FAILED, error)
+            return
+        self._fell_over = True
+        self._recorder.outcome.end(EndReason.PROVIDER_FAILED, error)
+        self._recorder.record(EventKind.PROVIDER, change="given_up", code=error.code)
 
     async def _lost(self, reason: EndReason, error: AgentError | None) -> None:
         if self._life.reason is None:

@@ -50,6 +50,8 @@ class Assignment:
     names."""
     observers: tuple[str, ...] = ()
     """Hidden in the room, by identity: who is told what the session costs."""
+    fallen_over: bool = False
+    """An earlier attempt gave the contract's provider up: its fallback is to be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +224,8 @@ class SessionResult:
     silence_s: float | None = None
     """Of one that carried on in mid-sentence: from its predecessor's last checkpoint to its own
     first audio frame."""
+    falls_over: bool = False
+    """The session is not over: its provider failed, and the contract names another one."""
     preopened: Mapping[str, int] = field(default_factory=dict)
     """What became of connections that its actor opened ahead, by ``Fate``."""
     handed_over: bool = False

@@ -18,13 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import structlog
 from livekit import rtc
-from livekit.agents import (
-    AgentSession,
-    AgentStateChangedEvent,
-    CloseEvent,
-    ConversationItemAddedEvent,
-    ErrorEvent,
-)
+from livekit.agents import AgentSession, AgentStateChangedEvent, ConversationItemAddedEvent
 from livekit.agents.llm import ChatMessage
 
 from agent_actor import lifecycle
@@ -45,7 +39,7 @@ from agent_actor.errors import (
     AgentError,
     CheckpointUnavailable,
     MetadataTimeout,
-    ProviderRefused,
+    ProviderError,
     ProviderUnavailable,
     RoomError,
 )
@@ -58,9 +52,15 @@ from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResul
 from agent_actor.metadata import Found, wait_for_config
 from agent_actor.pricing import Rate, RateTable
 from agent_actor.prompting import instructions_for
-from agent_actor.providers.base import ProviderModel, WireTaps, nothing_opened
+from agent_actor.provider_link import ProviderLink
+from agent_actor.providers.base import (
+    Connected,
+    Disconnected,
+    ProviderModel,
+    WireTaps,
+    nothing_opened,
+)
 from agent_actor.providers.factory import build_provider, is_capped, new_meter, new_wire
-from agent_actor.providers.failures import classify
 from agent_actor.providers.openai import TRANSCRIPTION_MODEL
 from agent_actor.rates import load_rates
 from agent_actor.recorder import Recorder
@@ -123,12 +123,12 @@ class InterviewSession:
         self._over = asyncio.Event()
         """Set when what is being waited for at the start is not worth waiting for any more."""
         self._started = time.monotonic()
-        self._provider_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # What went wrong is in the signals too; nobody may be waiting here any more.
-        self._provider_ready.add_done_callback(lambda f: f.cancelled() or f.exception())
-        self._provider_error: AgentError | None = None
-        self._response_lost = False
+        self._fallen_over = assignment.fallen_over
+        """The contract's first provider was given up."""
+        self._fallback_left = False
+        """There is one, and it has not been tried."""
         self._provider: ProviderModel | None = None
+        self._link: ProviderLink | None = None
         self._spending: Spending | None = None
         self._conductor: Conductor | None = None
         self._follower: Follower | None = None
@@ -173,10 +173,10 @@ class InterviewSession:
         finally:
             await self._end_tasks()
             await self._transport.aclose()
-            if self._leaving is None:
-                self._recorder.enter(SessionState.GONE)
-            else:
+            if self._passed_on:
                 self._recorder.publish()
+            else:
+                self._recorder.enter(SessionState.GONE)
         return self._result()
 
     # --- the stages
@@ -229,6 +229,7 @@ class InterviewSession:
     def _take_up(self, left: Checkpoint) -> None:
         """Stand where an earlier actor stood; what it was just saying counts as said."""
         self._left = left
+        self._fallen_over = self._fallen_over or left.fallen_over
         self._silent_since = left.at
         self._dialogue = Dialogue(left.said)
         self._recorder.record(
@@ -278,8 +279,11 @@ class InterviewSession:
         self._recorder.outcome.end(order.reason)
 
     async def _converse(self, config: SessionConfig, joined: asyncio.Future[None]) -> None:
-        provider = self._prepare(config)
-        session = self._new_agent_session(provider)
+        if self._fallen_over:
+            config = config.fallen_over()
+        self._fallback_left = config.fallback is not None
+        provider, link = self._prepare(config)
+        session = self._new_agent_session(provider, link)
         assert self._spending is not None
         conductor = Conductor(
             config=config,
@@ -299,38 +303,47 @@ class InterviewSession:
                 await joined
             self._own(self._pump_room_events())
             self._own(self._keep_kept())
-            await self._start_voice(config, session, agent)
+            await self._start_voice(config, session, agent, link)
             await self._follow(config, conductor)
         finally:
-            if self._leaving is None:
+            link.aclose()
+            if not self._passed_on:
                 self._recorder.enter(SessionState.ENDING)
             await self._wind_up(session, conductor, provider)
 
-    def _prepare(self, config: SessionConfig) -> ProviderModel:
+    def _prepare(self, config: SessionConfig) -> tuple[ProviderModel, ProviderLink]:
         settings = self._settings
         rates = load_rates(settings.rates_path, settings.model_aliases, settings.unpriced_models)
         today = datetime.now(UTC).date()
         rate = rates.rate_for(config.provider.value, config.model, today)
         spending = self._new_spending(config, rates, rate, today)
+        link = ProviderLink(
+            recorder=self._recorder,
+            spending=spending,
+            patience_s=settings.fallback_after_s if config.fallback else settings.provider_outage_s,
+            on_back=self._on_provider_back,
+            on_failed=lambda error: self._signals.put_nowait(Broken(error=error)),
+        )
         taps = WireTaps(
             permit=spending.permit,
             may_hear=spending.may_hear,
             server=spending.server_event,
             client=spending.client_event,
-            connected=self._on_provider_connected,
-            disconnected=self._on_provider_disconnected,
+            connected=link.connected,
+            disconnected=link.disconnected,
             heard=self._on_heard,
             opened=self._opened,
         )
         provider = build_provider(config, self._settings, rate.model, taps)
         self._provider = provider
+        self._link = link
         self._spending = spending
         self._own(spending.run())
         self._own(self._feed.run())
         self._recorder.outcome.unmapped = provider.unmapped
         for text in provider.unmapped:
             self._recorder.note(text)
-        return provider
+        return provider, link
 
     def _new_spending(
         self, config: SessionConfig, rates: RateTable, rate: Rate, today: date
@@ -369,16 +382,20 @@ class InterviewSession:
         return agent
 
     async def _start_voice(
-        self, config: SessionConfig, session: AgentSession[None], agent: Interviewer
+        self,
+        config: SessionConfig,
+        session: AgentSession[None],
+        agent: Interviewer,
+        link: ProviderLink,
     ) -> None:
         await self._transport.start(session, agent, config.participant_identity)
         timeout_s = self._settings.provider_connect_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 # Cut short, the follower is told the reason by the signals.
-                await self._unless_over(_result_of(self._provider_ready))
+                await self._unless_over(_result_of(link.ready))
         except TimeoutError:
-            told = f": {self._provider_error}" if self._provider_error else ""
+            told = f": {link.error}" if link.error else ""
             raise ProviderUnavailable(
                 f"{config.provider.value} did not set up a session in {timeout_s:g} s{told}"
             ) from None
@@ -401,20 +418,23 @@ class InterviewSession:
             participant_here=self._transport.is_present(config.participant_identity),
             between_turns=self._between_turns,
             left=self._left.aged(time.time()) if self._left else None,
+            may_fall_over=config.fallback is not None,
         )
         await self._follower.run()
         if self._follower.handed_over:
-            self._leave()
+            self._leave("handed_over")
+        elif self._falls_over:
+            self._leave("falls_over")
 
     def _between_turns(self) -> bool:
         checkpoint = self._checkpoint()
         return checkpoint is not None and resumption(checkpoint) is Resumption.LISTEN
 
-    def _leave(self) -> None:
+    def _leave(self, change: str) -> None:
         leaving = self._checkpoint()
         assert leaving is not None
         self._recorder.record(
-            EventKind.RECOVERY, change="handed_over", resumption=resumption(leaving).value
+            EventKind.RECOVERY, change=change, resumption=resumption(leaving).value
         )
         self._leaving = leaving
 
@@ -474,56 +494,25 @@ class InterviewSession:
 
     # --- what the provider and the framework tell
 
-    def _new_agent_session(self, provider: ProviderModel) -> AgentSession[None]:
+    def _new_agent_session(self, provider: ProviderModel, link: ProviderLink) -> AgentSession[None]:
         session = agent_session(provider.model)
-        session.on("close", self._on_close)
-        session.on("error", self._on_error)
+        session.on("close", link.on_close)
+        session.on("error", link.on_error)
         session.on("agent_state_changed", self._on_agent_state)
         session.on("conversation_item_added", self._on_conversation_item)
         return session
 
-    def _on_provider_connected(self, provider_session: str | None) -> None:
-        if self._spending is not None:
-            self._spending.connected()
-        again = self._provider_ready.done()
-        if not again:
-            self._provider_ready.set_result(None)
-        if provider_session:
-            self._recorder.outcome.provider_sessions.append(provider_session)
-        self._recorder.record(
-            EventKind.PROVIDER,
-            change="reconnected" if again else "connected",
-            provider_session=provider_session,
-        )
-        if again and self._conductor is not None:
-            lost, self._response_lost = self._response_lost, False
-            self._conductor.reconnected(response_lost=lost)
+    def _on_provider_back(self, event: Connected, lost: Disconnected) -> None:
+        if self._conductor is not None:
+            self._conductor.reconnected(
+                cut_short=self._dialogue.cut_off if lost.cut_short else None,
+                unanswered=event.unanswered,
+                planned=lost.planned,
+            )
 
     def _on_heard(self, frame: rtc.AudioFrame) -> None:
         if self._ear is not None and not self._ear.done:
             self._ear.hear(np.frombuffer(frame.data, dtype=np.int16), frame.duration * 1000)
-
-    def _on_provider_disconnected(self) -> None:
-        if self._spending is not None:
-            self._response_lost |= self._spending.connection_lost()
-        self._recorder.record(EventKind.PROVIDER, change="disconnected")
-
-    def _on_error(self, event: ErrorEvent) -> None:
-        error = classify(getattr(event.error, "error", None))
-        self._provider_error = error
-        self._recorder.record(EventKind.PROVIDER, change="error", code=error.code)
-        # The plugin would go on trying; a refusal does not get better by asking again.
-        if isinstance(error, ProviderRefused):
-            self._provider_failed(error)
-
-    def _on_close(self, event: CloseEvent) -> None:
-        if event.error is not None:
-            self._provider_failed(classify(getattr(event.error, "error", None)))
-
-    def _provider_failed(self, error: AgentError) -> None:
-        if not self._provider_ready.done():
-            self._provider_ready.set_exception(error)
-        self._signals.put_nowait(Broken(error=error))
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         outcome = self._recorder.outcome
@@ -578,7 +567,8 @@ class InterviewSession:
         if self._follower is None or self._conductor is None or self._spending is None:
             return None
         voice = self._conductor.voice
-        word = voice.interviewer or self._spending.responding
+        due = self._spending.responding or bool(self._link and self._link.owes_words)
+        word = voice.interviewer or due
         return Checkpoint(
             attempt=self._assignment.attempt,
             at=time.time(),
@@ -587,9 +577,10 @@ class InterviewSession:
             phases=self._conductor.state,
             speaking=voice.speaking,
             last_speaker=voice.last,
-            answer_due=self._spending.responding,
+            answer_due=due,
             cut_off=self._dialogue.cut_off if word else "",
             contract=self._contract,
+            fallen_over=self._fallen_over or self._falls_over,
         )
 
     def _cost(self) -> Cost | None:
@@ -597,6 +588,18 @@ class InterviewSession:
             return None
         phase = self._conductor.progress() if self._conductor else {}
         return replace(self._spending.cost(), **phase)
+
+    @property
+    def _passed_on(self) -> bool:
+        """The session goes on, with another actor."""
+        return self._leaving is not None or self._falls_over
+
+    @property
+    def _falls_over(self) -> bool:
+        """The session is not over: another actor carries it on with the other provider."""
+        outcome = self._recorder.outcome
+        failed = outcome.reason is EndReason.PROVIDER_FAILED
+        return self._fallback_left and failed and isinstance(outcome.error, ProviderError)
 
     def _fail(self, error: AgentError) -> None:
         log.warning("session ended by an error", code=error.code, error=str(error))
@@ -621,7 +624,8 @@ class InterviewSession:
             provider_sessions=tuple(outcome.provider_sessions),
             unmapped=outcome.unmapped,
             silence_s=self._silence_s,
-            handed_over=left,
+            handed_over=left and not self._falls_over,
+            falls_over=self._falls_over,
         )
 
 

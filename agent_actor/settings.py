@@ -80,6 +80,16 @@ class AgentSettings(BaseSettings):
     metadata_timeout_s: float = 5.0
     metadata_poll_s: float = 0.15
     provider_connect_timeout_s: float = 10.0
+    provider_outage_s: float = Field(default=20.0, ge=1, le=600)
+    """How long a live interview waits for a provider that is gone before it ends."""
+    fallback_after_s: float = Field(default=4.0, ge=0.5, le=600)
+    """How long it waits where its contract names a fallback."""
+    gemini_trigger_tokens: int | None = Field(default=None, ge=5_000, le=128_000)
+    """The conversation is compressed to half once it is larger; None: the provider's own figure,
+    80 % of the model's window. Each response is billed the whole of it."""
+    openai_session_s: float = Field(default=3000.0, ge=5, le=3400)
+    """A connection older than this is changed for a new one between turns. The provider ends it
+    at 60 min."""
     first_audio_timeout_s: float = 20.0
     """From the greeting's request to its first audio; then the provider counts as failed."""
     goodbye_timeout_s: float = 15.0

@@ -144,15 +144,13 @@ class Spending:
         self._connections += 1
         self._wire = self._new_wire(self._connections)
 
-    def connection_lost(self) -> bool:
-        """Whether a response was under way, or asked for, and is lost with it."""
-        lost = self._meter.responding
+    def connection_lost(self) -> None:
+        """What was under way, or asked for, is charged at its upper bound."""
         self._online = False
         self._hushed.set()
         if self._meter.feed(ConnectionLost()):
             self._report_now.set()
         self._settled.set()
-        return lost
 
     @property
     def responding(self) -> bool:

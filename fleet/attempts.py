@@ -2,8 +2,9 @@
 
 An attempt is one actor's try. Before the agent has joined another actor may do better, and the
 participant notices nothing. When an actor is lost after that, another takes its place in the room
-and carries on from its checkpoint (or begins, where there is none yet): a recovery. When it was
-asked to hand over and did, that is a move: planned, so it counts against no bound.
+and carries on from its checkpoint (or begins, where there is none yet): a recovery; it is the same
+when a provider failed and the contract names another one. When it was asked to hand over and did,
+that is a move: planned, so it counts against no bound.
 """
 
 from __future__ import annotations
@@ -95,6 +96,8 @@ def next_step(end: AttemptEnd, standing: Standing, bounds: Bounds) -> Next:
         return Next.MOVE
     if end.joined and end.result is None and end.error_code in _LOST:
         return Next.RECOVER if standing.recoveries < bounds.max_recoveries else Next.END
+    if end.result is not None and end.result.falls_over:
+        return Next.RECOVER
     if standing.tries >= bounds.max_attempts:
         return Next.END
     if end.error_code in _BEFORE_LIVE and _never_spoke(end.result):

@@ -232,8 +232,9 @@ class Metrics:
 
     def session_ended(self, result: SessionResult, provider: str) -> None:
         """All that one attempt's result tells."""
-        reason = HANDED_OVER if result.handed_over else result.end_reason.value
-        self.counter("fleet_sessions_ended_total", provider=provider, reason=reason).inc()
+        if not result.falls_over:
+            reason = HANDED_OVER if result.handed_over else result.end_reason.value
+            self.counter("fleet_sessions_ended_total", provider=provider, reason=reason).inc()
         self.histogram("fleet_session_seconds", provider=provider).observe(result.duration_s)
         unpriced = self.counter("fleet_unpriced_responses_total", provider=provider)
         unpriced.inc(result.usage.unpriced_responses if result.usage else 0)

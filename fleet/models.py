@@ -13,7 +13,8 @@ from fleet.settings import FleetSettings
 def model_resolver(
     settings: FleetSettings, today: Callable[[], date]
 ) -> Callable[[SessionConfig], SessionConfig]:
-    """Gives a contract the dated model that its name, or its lack of one, stands for.
+    """Gives a contract the dated models that its names, or their lack, stand for: its own and its
+    fallback's.
 
     With FLEET_UNPRICED_MODELS=upper_bound a model without a rate stands for itself.
 
@@ -24,6 +25,10 @@ def model_resolver(
 
     def resolve(config: SessionConfig) -> SessionConfig:
         rate = table.rate_for(config.provider.value, config.model, today())
-        return config.model_copy(update={"model": rate.model})
+        changes: dict[str, object] = {"model": rate.model}
+        if (other := config.fallback) is not None:
+            theirs = table.rate_for(other.provider.value, other.model, today())
+            changes["fallback"] = other.model_copy(update={"model": theirs.model})
+        return config.model_copy(update=changes)
 
     return resolve

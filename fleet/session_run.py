@@ -146,6 +146,8 @@ class SessionRun:
         self._lost_at: float | None = None
         self._moved = False
         """The attempt under way carries on what was handed over to it."""
+        self._fallen_over = False
+        """To the provider that its contract names for that."""
         self._results: list[SessionResult] = []
         self.first_join: asyncio.Future[JoinReport] = asyncio.get_running_loop().create_future()
         # Known from the record too: nobody has to wait for it.
@@ -261,6 +263,7 @@ class SessionRun:
             adopted = None
             if end.result is not None:
                 self._results.append(end.result)
+                self._fallen_over = self._fallen_over or end.result.falls_over
                 self._parts.metrics.session_ended(end.result, self.request.provider)
                 count_result(self._parts.metrics, end.result)
             standing = Standing(
@@ -440,6 +443,7 @@ class SessionRun:
             metadata=request.metadata,
             first_comer_as=request.first_comer_as,
             observers=await self._observers.for_assignment(),
+            fallen_over=self._fallen_over,
         )
 
     async def _allowance(self) -> Allowance:

@@ -181,7 +181,7 @@ def _split(data: dict[str, Any], problems: list[FieldProblem]) -> dict[Provider,
 def _split_conflicts(data: dict[str, Any]) -> list[FieldProblem]:
     conflicts = [
         FieldProblem(field=name, problem="belongs to one provider: leave it out with a split")
-        for name in ("model", "voice")
+        for name in ("model", "voice", "fallback")
         if data.get(name) is not None
     ]
     participant = data.get("participant")

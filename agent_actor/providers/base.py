@@ -13,12 +13,33 @@ from livekit.agents import Agent, llm
 from agent_actor.permits import Permit
 from agent_actor.wire_events import WireEvent
 
+RETRY_EVERY_S, RETRIES = 1.0, 60
+"""Of a connection that was lost. How long a session waits is its own to say, and less."""
+
 RawEvent = Any
 """A server event as the provider sent it: a dict (OpenAI) or a LiveServerMessage (Gemini)."""
 
 
 async def nothing_opened(url: str) -> None:
     """No connection was opened ahead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connected:
+    """A connection is set up."""
+
+    id: str | None = None
+    """The provider's own, of its session, where it tells one."""
+    unanswered: bool = False
+    """The provider is being sent once more what the participant has said and got no answer to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disconnected:
+    planned: bool = False
+    """It was left for another one, before the provider would have ended it."""
+    cut_short: bool = False
+    """Words of the interviewer were lost with it, or an answer that we had asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +51,8 @@ class WireTaps:
     server: Callable[[RawEvent], None]
     client: Callable[[WireEvent], None]
     """What we sent, as far as it can cost: audio, text, requests for a response."""
-    connected: Callable[[str | None], None]
-    """A connection is set up; with the provider's session id, where it tells one."""
-    disconnected: Callable[[], None]
+    connected: Callable[[Connected], None]
+    disconnected: Callable[[Disconnected], None]
     permit: Callable[[], Permit | None]
     """Asked before each response that we ask for; None: there is no money for it."""
     may_hear: Callable[[float], bool]

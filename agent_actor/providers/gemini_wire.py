@@ -59,7 +59,7 @@ class GeminiWire:
         if _get(content, "turn_complete"):
             events += self._ended("interrupted" if interrupted else "completed")
         if (go_away := _get(message, "go_away")) is not None:
-            events.append(GoAway(time_left_s=_seconds(_get(go_away, "time_left"))))
+            events.append(GoAway(time_left_s=seconds_of(_get(go_away, "time_left"))))
         return tuple(events)
 
     def _generated(self, content: Any, call: Any) -> list[WireEvent]:
@@ -192,8 +192,8 @@ def _utf8(text: Any) -> int:
     return len(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else 0
 
 
-def _seconds(duration: Any) -> float | None:
-    """A protobuf duration in JSON ("9.5s")."""
+def seconds_of(duration: Any) -> float | None:
+    """A protobuf duration in JSON ("9.5s"); None for what is none."""
     try:
         return float(str(duration).removesuffix("s"))
     except ValueError:

@@ -2,7 +2,7 @@
 
 GET /healthz · GET /stats · GET /invoices[?match=] · GET /invoices/{id}
 GET|POST|DELETE /faults · GET|POST|DELETE /scripts
-GET /sessions[?match=] · POST /sessions/{id}/drop
+GET /sessions[?match=] · POST /sessions/{id}/drop · …/freeze · …/end {time_left_s?}
 Errors are `{"error": text}` with 400 or 404. `match` is a substring of a session's instructions.
 """
 
@@ -37,6 +37,14 @@ class LiveSession(Protocol):
 
     def drop(self) -> None:
         """Abort the connection without a closing handshake."""
+        ...
+
+    def freeze(self) -> None:
+        """Neither say nor answer anything any more, and leave the connection open."""
+        ...
+
+    def end(self, time_left_s: float | None) -> None:
+        """End the connection as its longest life would, in so many seconds; None: as usual."""
         ...
 
 
@@ -93,7 +101,7 @@ def control_app(world: World) -> web.Application:
             web.post("/scripts", _add_script),
             web.delete("/scripts", _clear_scripts),
             web.get("/sessions", _sessions),
-            web.post("/sessions/{id}/drop", _drop),
+            web.post("/sessions/{id}/{what:drop|freeze|end}", _strike),
         ]
     )
     return app
@@ -185,9 +193,18 @@ async def _sessions(request: web.Request) -> web.Response:
     return web.json_response({"sessions": chosen})
 
 
-async def _drop(request: web.Request) -> web.Response:
+async def _strike(request: web.Request) -> web.Response:
     session = request.app[WORLD].sessions.get(request.match_info["id"])
     if session is None:
         return web.json_response({"error": "no such live session"}, status=404)
-    session.drop()
-    return web.json_response({"dropped": session.session_id})
+    match request.match_info["what"]:
+        case "drop":
+            session.drop()
+            return web.json_response({"dropped": session.session_id})
+        case "freeze":
+            session.freeze()
+            return web.json_response({"frozen": session.session_id})
+    body = await _body(request) if request.can_read_body else {}
+    left_s = body.get("time_left_s")
+    session.end(None if left_s is None else float(left_s))
+    return web.json_response({"ending": session.session_id})

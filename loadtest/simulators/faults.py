@@ -20,6 +20,7 @@ class FaultKind(StrEnum):
     REFUSE = "refuse"
     NEVER_ANSWER = "never_answer"
     GO_AWAY = "go_away"
+    FORGET_HANDLE = "forget_handle"
 
 
 # These strike before a session is configured, so they can only match the model or the key's end.

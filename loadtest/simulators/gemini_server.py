@@ -29,12 +29,13 @@ from loadtest.simulators.gemini.closing import ConnectionClosing
 from loadtest.simulators.gemini.connection import QUOTA_REASON, Connection
 from loadtest.simulators.gemini.frames import SpeechFrames
 from loadtest.simulators.gemini.limits import DEADLINE_REASON, Limits
-from loadtest.simulators.gemini.resumption import HandleStore
+from loadtest.simulators.gemini.resumption import NOT_FOUND_REASON, HandleStore
 from loadtest.simulators.gemini.service import Service
 from loadtest.simulators.gemini.session import Session
 from loadtest.simulators.gemini.setup import (
     CLOSE_INTERNAL,
     CLOSE_INVALID_ARGUMENT,
+    CLOSE_POLICY,
     SessionSetup,
     SetupError,
     read_setup,
@@ -74,7 +75,7 @@ class Server:
         key = request.headers.get("x-goog-api-key") or request.query.get("key", "")
         if refusal := self._refusal(key):
             return refusal
-        socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_FRAME_BYTES)
+        socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_FRAME_BYTES, autoping=False)
         await socket.prepare(request)
         self._sockets.add(socket)
         try:
@@ -118,6 +119,9 @@ class Server:
         try:
             async with asyncio.timeout(SETUP_WITHIN_S):
                 message = await socket.receive()
+                while message.type is WSMsgType.PING:
+                    await socket.pong(message.data)
+                    message = await socket.receive()
         except TimeoutError:
             raise SetupError(CLOSE_INTERNAL, DEADLINE_REASON) from None
         if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
@@ -136,14 +140,18 @@ class Server:
         if faults.take(FaultKind.INSUFFICIENT_QUOTA, *subjects):
             raise SetupError(CLOSE_INTERNAL, QUOTA_REASON)
         if faults.take(FaultKind.NEVER_ANSWER, *subjects):
-            async for _ in socket:
-                pass
+            async for message in socket:
+                if message.type is WSMsgType.PING:
+                    await socket.pong(message.data)
             raise ConnectionClosing(WSCloseCode.OK, "")
 
     async def _open(self, setup: SessionSetup) -> Session:
         """A new session, or the one a handle stands for."""
         now_s = time.monotonic()
         if setup.handle is not None:
+            subjects = (setup.model, setup.instructions)
+            if self._service.world.faults.take(FaultKind.FORGET_HANDLE, *subjects):
+                raise SetupError(CLOSE_POLICY, NOT_FOUND_REASON)
             session = self._service.handles.redeem(setup.handle, now_s=now_s).resumed(setup)
             await self._await_predecessor(session.session_id)
             return session

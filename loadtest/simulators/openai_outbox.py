@@ -21,6 +21,8 @@ class Outbox:
 
     def __init__(self, socket: web.WebSocketResponse, *, event_prefix: str) -> None:
         self.bytes_out = 0
+        self.frozen = False
+        """What is queued is not sent any more."""
         self._socket, self._prefix = socket, event_prefix
         self._queue: asyncio.Queue[str | _Close] = asyncio.Queue()
         self._events = 0
@@ -44,6 +46,8 @@ class Outbox:
         """Send until closed; returns early when the connection is gone."""
         while True:
             outgoing = await self._queue.get()
+            if self.frozen:
+                continue
             if isinstance(outgoing, _Close):
                 await self._socket.close(code=outgoing.code, message=outgoing.reason.encode())
                 return

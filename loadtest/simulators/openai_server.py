@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from aiohttp import WSCloseCode, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from loadtest.simulators.control import World, control_app
 from loadtest.simulators.faults import FaultKind
@@ -28,7 +28,7 @@ INVALID_KEY = "invalid"
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 GONE_POLL_S = 0.5
 TTFA_MS = (250.0, 350.0)
-SUPPORTED_FAULTS = frozenset(FaultKind) - {FaultKind.GO_AWAY}
+SUPPORTED_FAULTS = frozenset(FaultKind) - {FaultKind.GO_AWAY, FaultKind.FORGET_HANDLE}
 
 OPTIONS = web.AppKey("options", SessionOptions)
 SIM_WORLD = web.AppKey("sim_world", World)
@@ -97,7 +97,7 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
     if silent is not None and silent.params.get("stage") != "session":
         await _until_gone(request)
         return web.Response(status=503)
-    socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_EVENT_BYTES)
+    socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_EVENT_BYTES, autoping=False)
     await socket.prepare(request)
     if silent is not None:
         await _ignore(socket)
@@ -181,5 +181,6 @@ async def _until_gone(request: web.Request) -> None:
 
 async def _ignore(socket: web.WebSocketResponse) -> None:
     """Read and never answer, until the client gives up."""
-    async for _ in socket:
-        pass
+    async for message in socket:
+        if message.type is WSMsgType.PING:
+            await socket.pong(message.data)

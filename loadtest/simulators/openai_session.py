@@ -87,6 +87,7 @@ class OpenAISession:
         self._runs: dict[str, ResponseRun] = {}
         self._active: ResponseRun | None = None
         self._turn_item_id: str | None = None
+        self._expiry: asyncio.TimerHandle | None = None
         self._has_spoken = False
         self._turns = 0
         self._bytes_in = 0
@@ -97,13 +98,18 @@ class OpenAISession:
         """Run until the client leaves, the connection is aborted or the session expires."""
         self.send("session.created", session=self._config.data)
         writer = asyncio.create_task(self._outbox.write(), name="openai-writer")
-        expiry = asyncio.get_running_loop().call_later(self._options.session_limit_s, self._expire)
+        self.end(self._options.session_limit_s)
         try:
             async for message in self._socket:
+                if self._outbox.frozen:
+                    continue
                 if message.type is WSMsgType.TEXT:
                     self._receive(message.data)
+                elif message.type is WSMsgType.PING:
+                    await self._socket.pong(message.data)
         finally:
-            expiry.cancel()
+            if self._expiry is not None:
+                self._expiry.cancel()
             await self._leave(writer)
 
     async def _leave(self, writer: asyncio.Task[None]) -> None:
@@ -149,6 +155,14 @@ class OpenAISession:
 
     def drop(self) -> None:
         self.abort()
+
+    def freeze(self) -> None:
+        self._outbox.frozen = True
+
+    def end(self, time_left_s: float | None) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry = asyncio.get_running_loop().call_later(time_left_s or 0.0, self._expire)
 
     # -- Host ---------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ from fleet.livekit_client import LiveKitClient
 from fleet.local.livekit import LiveKitAccess
 from fleet.local.simulators import Simulator
 from loadtest.participants.participant import ParticipantOptions, run_participant
-from loadtest.participants.report import ParticipantSummary
+from loadtest.participants.report import ParticipantEvent, ParticipantSummary
 from loadtest.participants.script import script_from_mapping
 from loadtest.participants.scripts import NAMED
 
@@ -74,18 +74,27 @@ class Events:
     """What a session wrote into its journal, to look at and to wait on."""
 
     def __init__(self) -> None:
-        self._kept: list[tuple[EventKind, dict[str, Any]]] = []
+        self._kept: list[tuple[EventKind, dict[str, Any], float]] = []
         self._changed = asyncio.Event()
 
     def add(self, kind: EventKind, data: dict[str, Any]) -> None:
-        self._kept.append((kind, data))
+        self._kept.append((kind, data, time.time()))
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     def seen(self, kind: EventKind, **match: Any) -> list[dict[str, Any]]:
+        return [data for data, _ in self._matching(kind, match)]
+
+    def times(self, kind: EventKind, **match: Any) -> list[float]:
+        """When they were written, in epoch seconds."""
+        return [at for _, at in self._matching(kind, match)]
+
+    def _matching(
+        self, kind: EventKind, match: dict[str, Any]
+    ) -> list[tuple[dict[str, Any], float]]:
         return [
-            data
-            for seen, data in self._kept
+            (data, at)
+            for seen, data, at in self._kept
             if seen is kind and all(data.get(k) == v for k, v in match.items())
         ]
 
@@ -110,6 +119,8 @@ class Run:
     result: asyncio.Task[SessionResult]
     events: Events
     journal: Journal
+    heard: list[tuple[float, ParticipantEvent]] = field(default_factory=list)
+    """By the participant, with epoch seconds."""
 
     async def participate(
         self, script: Any, *, max_s: float = 120, seed: int = 1
@@ -117,9 +128,16 @@ class Run:
         named = NAMED[script] if isinstance(script, str) else script_from_mapping(script)
         token = self.client.participant_token(room=self.room, identity="participant", ttl_s=300)
         options = ParticipantOptions(
-            url=self.livekit.url, token=token, script=named, seed=seed, max_s=max_s
+            url=self.livekit.url,
+            token=token,
+            script=named,
+            seed=seed,
+            max_s=max_s,
+            started_epoch_s=(began := time.time()),
         )
-        return await run_participant(options, lambda _event: None)
+        return await run_participant(
+            options, lambda event: self.heard.append((began + event.t_s, event))
+        )
 
     async def with_participant(
         self, script: Any, *, deadline_s: float, seed: int = 1
@@ -229,8 +247,8 @@ async def running(
     ).start()
     joined: asyncio.Future[JoinReport] = asyncio.get_running_loop().create_future()
     try:
-        # As an actor's process is before it has a session: what is built only once would hold up the
-        # loop for half a second, and with it the words of every session in this process.
+        # As an actor's process is before it has a session: what is built only once would hold up
+        # the loop for half a second, and with it the words of every session in this process.
         await warm_process(settings)
         async with http_context.open():
             await client.create_room(room, metadata=metadata)

@@ -34,6 +34,9 @@ _WORDS = {
 }
 
 
+_QUIET = frozenset({"agent_speech_ended", "answered"})
+
+
 def word(told: Iterable[Told]) -> Word:
     """Who has it after all that was ``told``. An interviewer that has just stopped is known to have
     stopped only after a while."""
@@ -51,6 +54,28 @@ def silence_s(told: Iterable[Told], since: float) -> float | None:
     """Until the interviewer was heard (again); None: it was not."""
     began = times_of(told, "agent_speech_started", after=since)
     return min(began) - since if began else None
+
+
+def wait_s(told: Sequence[Told], since: float) -> float | None:
+    """How long the participant waited for the first words that the interviewer began after
+    ``since``: from the end of its own turn, or of the interviewer's words before. None: none came.
+    """
+    began = times_of(told, "agent_speech_started", after=since)
+    if not began:
+        return None
+    quiet = [t.at for t in told if t.name in _QUIET and t.at <= min(began)]
+    return min(began) - max(quiet, default=since)
+
+
+def unanswered(told: Iterable[Told]) -> int:
+    """Turns of the participant's after which it had to speak again before the interviewer did."""
+    lost, waiting = 0, False
+    for each in told:
+        if each.name == "speaking":
+            lost += waiting
+        if each.name in ("answered", "agent_speech_started"):
+            waiting = each.name == "answered"
+    return lost
 
 
 def spoken_over(told: Sequence[Told], since: float) -> bool:

@@ -10,6 +10,8 @@ from fleet.bench.chaos import (
     head_loss,
     node_loss,
     outages,
+    provider_drop,
+    provider_outage,
     rolling_drain,
     zombies,
 )
@@ -26,4 +28,6 @@ FAULTS: tuple[Fault, ...] = (
     rolling_drain.FAULT,
     node_loss.FAULT,
     head_loss.FAULT,
+    provider_drop.FAULT,
+    provider_outage.FAULT,
 )

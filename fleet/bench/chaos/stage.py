@@ -172,6 +172,20 @@ class Stage:
         """Have the simulator do something wrong, see ``loadtest.simulators.faults``."""
         await self._control(provider, "faults", {"match": mark, "kind": kind, **fields})
 
+    async def mend(self, provider: Provider) -> None:
+        """Have the simulator do nothing wrong any more."""
+        url = f"{self.simulator(provider).control_url}/faults"
+        (await self.http.delete(url)).raise_for_status()
+
+    async def at_connection(self, provider: Provider, mark: str, what: str, **fields: Any) -> bool:
+        """Have ``drop``, ``freeze`` or ``end`` done to the interview's connection. Whether there
+        was one."""
+        url = f"{self.simulator(provider).control_url}/sessions"
+        live = (await self._get(url, {"match": mark}))["sessions"]
+        for session in live:
+            await self._control(provider, f"sessions/{session['session_id']}/{what}", fields)
+        return bool(live)
+
     async def invoiced_pico(self, provider: Provider, mark: str) -> int:
         """Once no connection is open any more for which it could still grow."""
         url, match = self.simulator(provider).control_url, {"match": mark}

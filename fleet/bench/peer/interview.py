@@ -81,8 +81,8 @@ def _untapped() -> WireTaps:
     return WireTaps(
         server=lambda raw: None,
         client=lambda event: None,
-        connected=lambda provider_session: None,
-        disconnected=lambda: None,
+        connected=lambda event: None,
+        disconnected=lambda event: None,
         permit=Permit,
         may_hear=lambda audio_ms: True,
     )

@@ -70,6 +70,7 @@ class Connection:
         self._generation: Generation | None = None
         self._empty_answer = False
         self._played_at_s = 0.0
+        self._frozen = False
         self._turns = self._calls = self._bytes_in = self._bytes_out = 0
 
     @property
@@ -95,6 +96,13 @@ class Connection:
         if self._transport is not None:
             self._transport.abort()
 
+    def freeze(self) -> None:
+        self._frozen = True
+
+    def end(self, time_left_s: float | None) -> None:
+        soon = self.service.limits.soon(now_s=time.monotonic(), left_s=time_left_s)
+        self._countdown.move(soon)
+
     async def run(self) -> None:
         """Serve until the client leaves. Raises ConnectionClosing when the server ends it."""
         closing: ConnectionClosing | None = None
@@ -118,6 +126,8 @@ class Connection:
         """Raises ClientGone when there is nobody to send to."""
         if self._socket.closed:
             raise ClientGone
+        if self._frozen:
+            return
         self._bytes_out += len(frame)
         try:
             await self._socket.send_bytes(frame)
@@ -128,6 +138,11 @@ class Connection:
 
     async def _read(self) -> None:
         async for message in self._socket:
+            if self._frozen or message.type is WSMsgType.PONG:
+                continue
+            if message.type is WSMsgType.PING:
+                await self._socket.pong(message.data)
+                continue
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 break
             self._bytes_in += len(message.data)
@@ -312,8 +327,7 @@ class Connection:
     def _strike_with_go_away(self) -> None:
         if fault := self.take_fault(FaultKind.GO_AWAY):
             left = fault.params.get("time_left_s")
-            left_s = None if left is None else float(left)
-            self._countdown.move(self.service.limits.soon(now_s=time.monotonic(), left_s=left_s))
+            self.end(None if left is None else float(left))
 
     def take_fault(self, kind: FaultKind) -> Fault | None:
         subjects = (self.session.setup.model, self.session_id, self.session.all_instructions)

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from loadtest.simulators.gemini.setup import CLOSE_INVALID_ARGUMENT, CLOSE_POLICY, SetupError
 
 HANDLE_LIFE_S = 2 * 3600.0
+NOT_FOUND_REASON = "BidiGenerateContent session not found"
 _HANDLE_CHARS = 64
 
 State = TypeVar("State")
@@ -45,7 +46,7 @@ class HandleStore(Generic[State]):
             raise SetupError(CLOSE_INVALID_ARGUMENT, "Invalid session handle")
         saved = self._saved.get(handle)
         if saved is None or saved.expires_at_s <= now_s:
-            raise SetupError(CLOSE_POLICY, "BidiGenerateContent session not found")
+            raise SetupError(CLOSE_POLICY, NOT_FOUND_REASON)
         return saved.state
 
     def _drop_expired(self, now_s: float) -> None:

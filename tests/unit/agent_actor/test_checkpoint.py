@@ -39,13 +39,21 @@ def fields(checkpoint: Checkpoint, said: str = "[]") -> dict[str, str]:
     interview_s=st.none() | st.floats(0, 1e5),
     cut_off=st.text(),
     texts=st.lists(st.text(min_size=1), max_size=5),
+    fallen_over=st.booleans(),
 )
 def test_a_checkpoint_survives_being_written_down(
-    stage: Stage, reason: Any, interview_s: Any, cut_off: str, texts: list[str]
+    stage: Stage, reason: Any, interview_s: Any, cut_off: str, texts: list[str], fallen_over: bool
 ) -> None:
     dialogue = Dialogue(Said(speaker="participant", text=t, interrupted=True) for t in texts)
     life = replace(KEPT.life, stage=stage, reason=reason)
-    kept = replace(KEPT, life=life, interview_s=interview_s, cut_off=cut_off, said=dialogue.said)
+    kept = replace(
+        KEPT,
+        life=life,
+        interview_s=interview_s,
+        cut_off=cut_off,
+        said=dialogue.said,
+        fallen_over=fallen_over,
+    )
     assert from_fields(fields(kept, dialogue.said_text())) == kept
 
 

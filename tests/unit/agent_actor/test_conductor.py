@@ -11,6 +11,7 @@ from agent_actor import lifecycle, phases, prompting
 from agent_actor.checkpoint import Checkpoint
 from agent_actor.conductor import (
     LISTEN_FIRST_S,
+    REHEARD_S,
     SAY_TRIES,
     SPEECH_START_TIMEOUT_S,
     Conductor,
@@ -21,6 +22,8 @@ from tests.unit.agent_actor.virtual_time import clock, run, settle
 
 SILENCE_MS = 2_000
 QUIET_S = SILENCE_MS / 1000 + 0.5
+NOTHING_LOST: dict[str, Any] = {"cut_short": None, "unanswered": False, "planned": False}
+CUT_SHORT: dict[str, Any] = {**NOTHING_LOST, "cut_short": ""}
 CONFIG = parse_tolerant(
     json.dumps(
         {
@@ -383,7 +386,7 @@ def test_nobody_is_talked_to_who_is_away() -> None:
         play = await begun()
         play.conductor.pause()
         assert play.voiced.hushed == 1
-        play.conductor.reconnected(response_lost=True)
+        play.conductor.reconnected(**CUT_SHORT)
         await elapse(60)
         assert play.voiced.asked == []
         play.conductor.resume()
@@ -393,34 +396,76 @@ def test_nobody_is_talked_to_who_is_away() -> None:
     run(test)
 
 
+async def after_reconnect(last: str, **lost: Any) -> tuple[list[str], list[str]]:
+    """What it says at once, and what within a minute of nobody speaking."""
+    play = await begun()
+    play.voiced.speaks(True)
+    play.voiced.speaks(False)
+    if last == "participant":
+        play.conductor.participant_speaking(True)
+        play.conductor.participant_speaking(False)
+    play.conductor.reconnected(**{**NOTHING_LOST, **lost})
+    await elapse(QUIET_S - 0.1)
+    at_once = list(play.voiced.asked)
+    await elapse(60)
+    await play.conductor.aclose()
+    return at_once, play.voiced.asked
+
+
 def test_lost_connection_is_spoken_of_only_if_something_was_lost_with_it() -> None:
-    async def test(*, lost: bool, last: str) -> list[str]:
+    carry_on = [prompting.CARRY_ON]
+    assert run(lambda: after_reconnect("participant")) == ([], carry_on)
+    assert run(lambda: after_reconnect("interviewer")) == ([], [])
+    assert run(lambda: after_reconnect("participant", planned=True)) == ([], [])
+
+
+def test_interviewer_cut_short_carries_on_at_once_with_its_sentence() -> None:
+    said = [prompting.carry_on("Tell me")]
+    assert run(lambda: after_reconnect("interviewer", cut_short="Tell me")) == (said, said)
+    assert run(lambda: after_reconnect("participant", cut_short="Tell me")) == (said, said)
+
+
+def test_provider_that_hears_a_turn_again_is_given_time_to_answer_it() -> None:
+    lost = {"unanswered": True, "cut_short": ""}
+    assert run(lambda: after_reconnect("participant", **lost)) == ([], [prompting.CARRY_ON])
+
+    async def answered_late() -> list[str]:
         play = await begun()
+        play.conductor.participant_speaking(True)
+        play.conductor.participant_speaking(False)
+        play.conductor.reconnected(**{**NOTHING_LOST, **lost})
+        await elapse(QUIET_S + REHEARD_S - 0.1)
         play.voiced.speaks(True)
         play.voiced.speaks(False)
-        if last == "participant":
-            play.conductor.participant_speaking(True)
-            play.conductor.participant_speaking(False)
-        play.conductor.reconnected(response_lost=lost)
-        await elapse(QUIET_S - 0.1)
-        assert play.voiced.asked == []
         await elapse(60)
         await play.conductor.aclose()
         return play.voiced.asked
 
-    carry_on = [prompting.CARRY_ON]
-    assert run(lambda: test(lost=True, last="interviewer")) == carry_on
-    assert run(lambda: test(lost=False, last="participant")) == carry_on
-    assert run(lambda: test(lost=False, last="interviewer")) == []
+    assert run(answered_late) == []
+
+
+def test_who_is_speaking_is_not_spoken_over_after_a_reconnect() -> None:
+    async def test() -> None:
+        play = await begun()
+        play.conductor.participant_speaking(True)
+        play.conductor.reconnected(**{**NOTHING_LOST, "unanswered": True, "cut_short": "Tell me"})
+        await elapse(10)
+        assert play.voiced.asked == []
+        play.conductor.participant_speaking(False)
+        await elapse(10 + QUIET_S + REHEARD_S + 0.1)
+        assert play.voiced.asked == [prompting.CARRY_ON]
+        await play.conductor.aclose()
+
+    run(test)
 
 
 def test_connection_before_the_beginning_or_after_the_end_is_nobody_s_loss() -> None:
     async def test() -> None:
         play = Play()
-        play.conductor.reconnected(response_lost=True)
+        play.conductor.reconnected(**CUT_SHORT)
         await play.conductor.begin()
         await play.conductor.end()
-        play.conductor.reconnected(response_lost=True)
+        play.conductor.reconnected(**CUT_SHORT)
         await elapse(60)
         assert play.voiced.asked == [prompting.opening(CONFIG)]
         await play.conductor.aclose()
@@ -459,7 +504,7 @@ def test_closing_takes_back_what_was_still_to_be_said() -> None:
     async def test() -> None:
         play = await begun()
         before = asyncio.all_tasks()
-        play.conductor.reconnected(response_lost=True)
+        play.conductor.reconnected(**CUT_SHORT)
         await play.conductor.aclose()
         assert asyncio.all_tasks() == before
         play.voiced.speaks(True)

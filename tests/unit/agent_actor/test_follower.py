@@ -98,7 +98,9 @@ class Stage:
 class Followed:
     """A follower under way on the loop's clock."""
 
-    def __init__(self, *, here: bool = False, left: Checkpoint | None = None) -> None:
+    def __init__(
+        self, *, here: bool = False, left: Checkpoint | None = None, may_fall_over: bool = False
+    ) -> None:
         self.journal = Journal()
         self.recorder = Recorder(cast(JournalWriter, self.journal))
         self.stage = Stage()
@@ -114,6 +116,7 @@ class Followed:
             participant_here=here,
             between_turns=lambda: self.between_turns,
             left=left,
+            may_fall_over=may_fall_over,
             clock=clock,
         )
         self.follower = follower
@@ -332,6 +335,28 @@ async def test_broken_provider_ends_the_session_with_its_error() -> None:
     await f.running
     assert f.reason is EndReason.PROVIDER_FAILED
     assert str(f.recorder.outcome.error) == "no quota"
+
+
+@following
+async def test_with_another_provider_to_go_to_the_interview_is_not_over() -> None:
+    f = Followed(here=True, may_fall_over=True)
+    await settle()
+    await f.tell(Broken(error=ProviderRefused("no quota")))
+    await f.running
+    assert f.reason is EndReason.PROVIDER_FAILED
+    assert f.follower.life.stage is lifecycle.Stage.LIVE
+    assert f.follower.life.reason is None
+
+
+@following
+async def test_what_is_ending_does_not_go_to_another_provider_for_its_goodbye() -> None:
+    f = Followed(here=True, may_fall_over=True)
+    f.heard()
+    await settle()
+    await f.tell(ProtocolOver(early=False), Broken(error=ProviderRefused("too late")))
+    await f.running
+    assert f.reason is EndReason.COMPLETED
+    assert f.follower.life.stage is lifecycle.Stage.ENDED
 
 
 @following

@@ -70,6 +70,12 @@ def test_what_another_actor_cannot_better_ends_the_session(end):
     assert after(end) is Next.END
 
 
+def test_a_session_falls_over_to_its_other_provider_whatever_it_was_tried_before():
+    end = ended("provider_unavailable", falls_over=True, first_audio_s=1.0)
+    assert after(end, tries=2, recoveries=3) is Next.RECOVER
+    assert after(end, stopping=True) is Next.END
+
+
 def test_a_session_that_has_spoken_is_not_begun_again():
     assert after(ended("room_unreachable", first_audio_s=1.0)) is Next.END
 

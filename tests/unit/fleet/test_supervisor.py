@@ -419,6 +419,33 @@ class TestRecovery:
         record = world.records.records[A]
         assert (record.joined_at, record.first_joined_at) == (2_000.0, 1_000.0)
 
+    async def test_one_whose_provider_failed_is_carried_on_with_the_other_even_if_lost_then(
+        self, world
+    ):
+        first = await world.live()
+        world.asked.clear()
+        world.actors.running.clear()
+        first.end.set_result(
+            result_of(
+                A,
+                end_reason=EndReason.PROVIDER_FAILED,
+                error_code="provider_unavailable",
+                falls_over=True,
+            )
+        )
+        second = await world.next_actor()
+        assert not {"delete_room", "close", "end"} & set(world.asked)
+        second.join.set_result(joined())
+        await settled()
+        third = await lose(world, second)
+        assert [a.fallen_over for a in world.actors.assignments] == [False, True, True]
+        third.join.set_result(joined())
+        third.end.set_result(result_of(A, 3))
+        assert (await world.over()).end_reason is EndReason.COMPLETED
+        told = world.metrics.exposition()
+        assert b'fleet_recoveries_total{cause="provider_unavailable"} 1.0' in told
+        assert b'reason="provider_failed"' not in told
+
     async def test_it_is_done_a_few_times_and_then_no_more(self, world):
         actor = await world.live()
         for _ in range(LIMITS.max_recoveries):

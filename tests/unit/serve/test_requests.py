@@ -123,8 +123,9 @@ def test_all_bad_fields_are_named_at_once() -> None:
 
 def test_a_split_needs_to_know_the_participant_and_takes_no_model_or_voice() -> None:
     split = {"openai_realtime": 1, "gemini_live": 3}
-    found = problems(provider=split, model="gpt-realtime", voice="marin")
-    assert set(found) == {"model", "voice", "participant.identity"}
+    belong_to_one = {"model": "m", "voice": "marin", "fallback": {"provider": "gemini_live"}}
+    found = problems(provider=split, **belong_to_one)
+    assert set(found) == {*belong_to_one, "participant.identity"}
     new = parse_create(MINIMAL | {"provider": split, "participant_identity": "p-1"})
     assert new.split == {Provider.OPENAI_REALTIME: 1.0, Provider.GEMINI_LIVE: 3.0}
 
