@@ -135,6 +135,8 @@ class Rehearsal(_Model):
     """After so long without a word from the interviewer it speaks by itself. Real seconds."""
     interrupts: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
     """The share of the interviewer's turns that it speaks into."""
+    always_on: bool = False
+    """Its microphone is open between its turns too: silence flows then."""
 
     @model_validator(mode="after")
     def _check_spans(self) -> Self:
