@@ -20,7 +20,7 @@ from locust.env import Environment
 from loadtest.scenario.backend import Desk, StudyBackend, WithParticipant
 from loadtest.scenario.crowd import Crowd
 from loadtest.scenario.errors import BadOptions
-from loadtest.scenario.options import add_arguments, options_of
+from loadtest.scenario.options import Options, add_arguments, options_of
 from loadtest.scenario.outcomes import OutcomeFile
 from loadtest.scenario.shapes import wanted
 
@@ -41,17 +41,24 @@ class Interview(WithParticipant):
     default_headers = HEADERS
 
 
-class Course(LoadTestShape):  # type: ignore[misc]
+class Course(LoadTestShape):
     """As `--shape` says, until `-t`, or until `--sessions` have ended."""
 
     use_common_options = True
 
     def tick(self) -> tuple[int, float] | None:
-        options = options_of(self.runner.environment.parsed_options)
-        users = wanted(options.course, self.get_run_time())
+        assert self.runner is not None
+        options = _options(self.runner.environment)
+        at_s = float(self.get_run_time())  # type: ignore[no-untyped-call]
+        users = wanted(options.course, at_s)
         if users is None or (options.sessions and _ended(self.runner) >= options.sessions):
             return None
         return users.users, users.spawn_rate
+
+
+def _options(environment: Environment) -> Options:
+    assert environment.parsed_options is not None
+    return options_of(environment.parsed_options)
 
 
 def _ended(runner: Any) -> int:
@@ -67,14 +74,14 @@ def _arguments(parser: Any, **_: Any) -> None:
 @events.init.add_listener
 def _check(environment: Environment, **_: Any) -> None:
     try:
-        options_of(environment.parsed_options)
+        _options(environment)
     except BadOptions as error:
         raise SystemExit(f"error: {error}") from None
 
 
 @events.test_start.add_listener
 def _open(environment: Environment, **_: Any) -> None:
-    options = options_of(environment.parsed_options)
+    options = _options(environment)
     StudyBackend.desk = Desk(
         options=options,
         index=getattr(environment.runner, "worker_index", 0),
@@ -108,6 +115,6 @@ class _EventFile:
 
 @events.init.add_listener
 def _record(environment: Environment, **_: Any) -> None:
-    parsed = environment.parsed_options
-    if parsed is not None and getattr(parsed, "events_file", ""):
-        environment.events.request.add_listener(_EventFile(Path(parsed.events_file)))
+    path = _options(environment).events_file
+    if path is not None:
+        environment.events.request.add_listener(_EventFile(path))  # type: ignore[no-untyped-call]

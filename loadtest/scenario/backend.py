@@ -74,7 +74,7 @@ class Desk:
         return draw(self.options.mix, self.options.seed, arrival.number)
 
 
-class StudyBackend(FastHttpUser):  # type: ignore[misc]
+class StudyBackend(FastHttpUser):
     """One interview after the other, each followed to its end."""
 
     abstract = True

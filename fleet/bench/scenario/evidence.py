@@ -34,7 +34,7 @@ class Told:
     @property
     def over_micro_usd(self) -> int:
         """What the provider bills beyond the session's limit."""
-        limit_pico = self.record["limit_micro_usd"] * PICO_PER_MICRO
+        limit_pico = int(self.record["limit_micro_usd"]) * PICO_PER_MICRO
         return max(0, self.invoice_pico_usd - limit_pico) // PICO_PER_MICRO
 
     @property

@@ -149,7 +149,9 @@ def _dispatches(found: Found) -> Iterator[Bar]:
     for stair, cost in known:
         busy = max(w.busy for w in stair.probed)
         detail = f"machine {100 * busy:.0f} % busy"
-        yield only_shown(f"control CPU a dispatch at {stair.live:.0f} live", 1000 * cost, "ms", detail)
+        yield only_shown(
+            f"control CPU a dispatch at {stair.live:.0f} live", 1000 * cost, "ms", detail
+        )
     ratio = known[-1][1] / known[0][1] if len(known) > 1 else None
     yield at_most("  dearest stair's against the first's", ratio, DEARER, "×")
     for stair in found.stairs:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 from fleet.bench.load import percentile
@@ -26,7 +27,7 @@ svg{width:100%;margin:1rem 0}small{color:#666}
 def html(result: BenchResult) -> str:
     """``result``: its ``data`` as ``run`` makes it."""
     data = result.measured.data
-    title = f"make load: {result.name}"
+    title = f"make {result.name}"
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p><small>{escape(circumstances(result))}</small></p>",
@@ -56,14 +57,22 @@ def charts(data: Mapping[str, Any]) -> Iterator[Chart]:
     samples: Sequence[Mapping[str, Any]] = data["samples"]
     sessions: Sequence[Mapping[str, Any]] = data["sessions"]
     began: float = data["began_epoch_s"]
-    yield _over_time("Sessions", "sessions", [
-        Series(name=state, points=[(s["at_s"], s["sessions"].get(state, 0)) for s in samples])
-        for state in ("live", "joined", "configured", "ending")
-    ])
-    yield _over_time("Warm pool", "actors", [
-        Series(name=name, points=[(s["at_s"], s[name]) for s in samples])
-        for name in ("warm", "starting", "queue")
-    ])
+    yield _over_time(
+        "Sessions",
+        "sessions",
+        [
+            Series(name=state, points=[(s["at_s"], s["sessions"].get(state, 0)) for s in samples])
+            for state in ("live", "joined", "configured", "ending")
+        ],
+    )
+    yield _over_time(
+        "Warm pool",
+        "actors",
+        [
+            Series(name=name, points=[(s["at_s"], s[name]) for s in samples])
+            for name in ("warm", "starting", "queue")
+        ],
+    )
     yield _over_time("Dispatch, request to answer", "seconds", _dispatch_over_time(sessions, began))
     yield Chart(
         title="Dispatch by the number of live sessions",
@@ -72,9 +81,11 @@ def charts(data: Mapping[str, Any]) -> Iterator[Chart]:
         series=_dispatch_by_live(sessions, samples, began),
     )
     yield _over_time("Cost rate", "dollars a minute", [Series(name="", points=_rate(samples))])
-    yield _over_time("Machine", "share of all cores", [
-        Series(name="", points=[(s["at_s"], s["busy"]) for s in samples])
-    ])
+    yield _over_time(
+        "Machine",
+        "share of all cores",
+        [Series(name="", points=[(s["at_s"], s["busy"]) for s in samples])],
+    )
     yield _over_time("CPU by part", "cores", _cpu(samples))
     looked = [s for s in samples if s["memory_mib"]]
     yield _over_time("Memory by part", "GiB", _parts(looked, "memory_mib", 1 / 1024))
@@ -85,8 +96,11 @@ def charts(data: Mapping[str, Any]) -> Iterator[Chart]:
         series=[
             Series(
                 name=group,
-                points=[(s["live"], 100 * s["a_session"][group]) for s in data["stairs"]
-                        if s["a_session"].get(group) is not None],
+                points=[
+                    (s["live"], 100 * s["a_session"][group])
+                    for s in data["stairs"]
+                    if s["a_session"].get(group) is not None
+                ],
             )
             for group in ("control", "ingress", "Redis", "Ray itself")
         ],
@@ -98,9 +112,7 @@ def _over_time(title: str, unit: str, series: Sequence[Series]) -> Chart:
     return Chart(title=title, x_name="seconds since the start", y_name=unit, series=series)
 
 
-def _dispatch_over_time(
-    sessions: Sequence[Mapping[str, Any]], began: float
-) -> list[Series]:
+def _dispatch_over_time(sessions: Sequence[Mapping[str, Any]], began: float) -> list[Series]:
     buckets: dict[int, list[float]] = {}
     for each in sessions:
         if each["dispatch_s"] is not None:
@@ -121,10 +133,11 @@ def _dispatch_over_time(
 def _dispatch_by_live(
     sessions: Sequence[Mapping[str, Any]], samples: Sequence[Mapping[str, Any]], began: float
 ) -> list[Series]:
-    points: list[Point] = []
-    for each in sessions:
-        if each["dispatch_s"] is not None:
-            points.append((_live_at(samples, each["asked_epoch_s"] - began), each["dispatch_s"]))
+    points: list[Point] = [
+        (_live_at(samples, each["asked_epoch_s"] - began), each["dispatch_s"])
+        for each in sessions
+        if each["dispatch_s"] is not None
+    ]
     by_live: dict[int, list[float]] = {}
     for live, took in points:
         by_live.setdefault(int(live // LIVE_BUCKET), []).append(took)
@@ -145,7 +158,7 @@ def _live_at(samples: Sequence[Mapping[str, Any]], at_s: float) -> float:
 def _rate(samples: Sequence[Mapping[str, Any]]) -> list[Point]:
     return [
         (b["at_s"], (b["spent_micro_usd"] - a["spent_micro_usd"]) / 1e6 * 60 / gone_s)
-        for a, b in zip(samples, samples[1:], strict=False)
+        for a, b in pairwise(samples)
         if (gone_s := b["at_s"] - a["at_s"]) > 0
     ]
 
@@ -157,7 +170,7 @@ def _cpu(samples: Sequence[Mapping[str, Any]]) -> list[Series]:
             name=name,
             points=[
                 (b["at_s"], max(0.0, b["cpu_s"].get(name, 0) - a["cpu_s"].get(name, 0)) / gone_s)
-                for a, b in zip(samples, samples[1:], strict=False)
+                for a, b in pairwise(samples)
                 if (gone_s := b["at_s"] - a["at_s"]) > 0
             ],
         )

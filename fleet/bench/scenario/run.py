@@ -220,8 +220,7 @@ async def _keys(fleet: LocalFleet) -> dict[str, int]:
     kinds: Counter[str] = Counter()
     try:
         async for key in redis.scan_iter(match=f"{fleet.settings.redis_namespace}:*", count=1000):
-            text = key.decode() if isinstance(key, bytes) else str(key)
-            kinds[text.split(":")[1]] += 1
+            kinds[str(key).split(":")[1]] += 1
     finally:
         await redis.aclose()
     return dict(kinds)
@@ -308,4 +307,3 @@ def _names(found: Found) -> dict[str, str]:
     """Which group each process's name was counted with: for whoever doubts it."""
     names = {name for sample in found.samples for name in sample.cpu_s}
     return {name: group_of(name) for name in sorted(names)}
-

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from livekit import rtc
 
 from agent_actor.contract import Rehearsal, VadConfig
-import pytest
-
 from agent_actor.memory_audio import MemoryInput, MemoryOutput
 from agent_actor.rehearsed import FRAME_MS, Rehearsed
 from tests.unit.agent_actor.virtual_time import clock, run, settle
