@@ -55,7 +55,7 @@ class Evidence:
     """Sessions that a backend was given and the fleet has no end for."""
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[Any]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
