@@ -69,7 +69,7 @@ class World:
         self._drawn: dict[SessionId, Drawn] = {}
         self._asked_at: dict[SessionId, float] = {}
         self._number = 0
-        warm = max(4, size // 50)
+        warm = min(max(4, size // 50), 200)
         limits = RosterLimits(
             warm_target=warm,
             max_sessions=size + size // 10 + warm,

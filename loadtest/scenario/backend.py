@@ -219,7 +219,7 @@ class Interview:
             waited_s = time.monotonic() - self._asked_s
             if answer.status_code not in MAY_PASS or waited_s > ASK_FOR_S:
                 raise NotStarted(code)
-            gevent.sleep(float(answer.headers.get("Retry-After") or ASK_AGAIN_S))
+            gevent.sleep(_retry_after_s(answer))
 
     # -- on its way --------------------------------------------------------------------------------
 
@@ -276,6 +276,12 @@ class Interview:
             asked=self._asked,
             turned_away=self._turned_away,
         )
+
+
+def _retry_after_s(answer: Any) -> float:
+    # Without an answer there are no headers.
+    told = (answer.headers or {}).get("Retry-After")
+    return float(told) if told else ASK_AGAIN_S
 
 
 def _code_of(answer: Any) -> str:

@@ -45,12 +45,12 @@ class Options:
 
 def add_arguments(parser: Any) -> None:
     """`parser`: Locust's."""
-    group = parser.add_argument_group("Interviews", "What is asked of the fleet.")
 
+    # Not in a group: Locust shows only the parser's own in its web form.
     def add(name: str, default: Any, about: str, **more: Any) -> None:
         variable = f"LOADTEST_{name.upper().replace('-', '_')}"
         kind = more.pop("type", type(default))
-        group.add_argument(
+        parser.add_argument(
             f"--{name}", default=default, type=kind, env_var=variable, help=about, **more
         )
 

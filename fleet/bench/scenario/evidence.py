@@ -79,14 +79,24 @@ async def gather(
     return combine(records, ledger, invoices, outcomes)
 
 
-async def all_over(api_url: str, study: str, deadline_s: float) -> bool:
-    """Whether every session of the study was gone by the deadline."""
-    until = time.monotonic() + deadline_s
+async def end_all(api_url: str, study: str, deadline_s: float) -> bool:
+    """End what is left of a study whose backends have gone. Whether all was gone by the deadline.
+
+    One may have been asked for in the very moment in which its backend went.
+    """
+    until, told = time.monotonic() + deadline_s, set[str]()
     async with httpx.AsyncClient(timeout=ANSWER_S) as http:
         while time.monotonic() < until:
-            records = await records_of(http, api_url, study)
-            if all(record["state"] == "gone" for record in records):
+            left = [
+                record["session_id"]
+                for record in await records_of(http, api_url, study)
+                if record["state"] != "gone"
+            ]
+            if not left:
                 return True
+            for session_id in set(left) - told:
+                await http.delete(f"{api_url}/v1/sessions/{session_id}")
+                told.add(session_id)
             await asyncio.sleep(LOOK_S)
     return False
 

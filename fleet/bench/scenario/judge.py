@@ -85,7 +85,7 @@ def _live(form: Form, found: Found) -> Iterator[Bar]:
 def _ends(form: Form, evidence: Evidence) -> Iterator[Bar]:
     yield exactly("sessions lost", evidence.lost, 0, "", f"of {len(evidence.sessions)}")
     yield exactly("sessions doubled", evidence.doubled, 0, "")
-    refused = [o for o in evidence.outcomes if not o["session_id"]]
+    refused = [o for o in evidence.outcomes if o["problem"] and not o["session_id"]]
     reasons = ", ".join(f"{n} {r}" for r, n in Counter(o["problem"] for o in refused).items())
     yield exactly("sessions that could not be had", len(refused), 0, "", reasons)
     ended = list(_ended(evidence))
@@ -95,7 +95,7 @@ def _ends(form: Form, evidence: Evidence) -> Iterator[Bar]:
         if told.record["end_reason"] != seen["meant"]
     )
     detail = ", ".join(f"{count} {what}" for what, count in other.items())
-    cut = len(evidence.outcomes) - len(refused) - len(ended)
+    cut = sum(o["end_reason"] == CUT_OFF for o in evidence.outcomes)
     detail = "; ".join(filter(None, [f"of {len(ended)}, {cut} more cut off at the end", detail]))
     yield exactly("sessions that ended otherwise than meant", sum(other.values()), 0, "", detail)
     bound = [told for told, seen in ended if seen["fate"] == BUDGET_BOUND]

@@ -91,7 +91,7 @@ async def run(course: Course, progress: Progress) -> Measured:
                 task.cancel()
             _check(locust, code, course)
             progress.tell("waiting for the last sessions to end ...")
-            await evidence.all_over(fleet.api_url, course.study, OVER_S)
+            await evidence.end_all(fleet.api_url, course.study, OVER_S)
             watching.cancel()
         simulators = [each.control_url for each in fleet.simulators.values()]
         outcomes = evidence.read_lines(course.outcomes)

@@ -183,16 +183,10 @@ class TestOptions:
 class LocustsParser(ArgumentParser):
     """Locust's own takes more of an argument than argparse does."""
 
-    def add_argument_group(self, *args: Any, **more: Any) -> Any:
-        group = super().add_argument_group(*args, **more)
-        plain = group.add_argument
-
-        def add(*names: str, **of: Any) -> Any:
-            ours = ("env_var", "include_in_web_ui")
-            return plain(*names, **{name: v for name, v in of.items() if name not in ours})
-
-        group.add_argument = add  # type: ignore[method-assign]
-        return group
+    def add_argument(self, *names: Any, **of: Any) -> Any:
+        of.pop("env_var", None)
+        of.pop("include_in_web_ui", None)
+        return super().add_argument(*names, **of)
 
 
 class TestMeasures:
