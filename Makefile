@@ -4,7 +4,7 @@ BIN := .venv/bin
 CODE := agent_actor autoscaler fleet loadtest serve tests
 
 # The short forms of the benchmarks, each an executable module: python -m NAME --smoke
-SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fleet.bench.simulation
+SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fleet.bench.simulation fleet.bench.scenario
 
 # make load N=50: so many sessions at once; RESUME=1 takes up a load-churn that was broken off
 N ?=

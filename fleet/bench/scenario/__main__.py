@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m fleet.bench.scenario", description=about, add_help=False
     )
-    parser.add_argument("tier", choices=[each.value for each in Tier])
+    tiers = [each.value for each in Tier]
+    parser.add_argument("tier", choices=tiers, nargs="?", default=Tier.LOAD.value)
     parser.add_argument("--sessions", type=int, help="at once; churn: in all")
     parser.add_argument("--hold-s", type=float, help="how long they are to be live at once")
     parser.add_argument("--always-on", action="store_true", help="microphones open all the time")

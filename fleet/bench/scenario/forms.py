@@ -41,6 +41,8 @@ class Form:
     arrivals: float = 0.0
     sessions: int = 0
     always_on: bool = False
+    budget_bound: float = 0.10
+    """Share of those; none where interviews are too short to spend their budget."""
     probes: int = 0
     probe_rate: float = 0.5
     probe_rounds: int = 2
@@ -87,6 +89,7 @@ def load(live: int, *, hold_s: float = 600.0, always_on: bool = False) -> Form:
         interview_s=900.0,
         no_show_s=60.0,
         thinks_s="25-40",
+        poll_s=30.0,
         always_on=always_on,
         probes=15,
         settings=_control_tier(users),
@@ -106,6 +109,7 @@ def media(live: int) -> Form:
         interview_s=120.0,
         no_show_s=30.0,
         thinks_s="1-3",
+        budget_bound=0.0,
         settings={"warm_actors": "2", "max_sessions": str(users + 4)},
     )
 
@@ -124,6 +128,7 @@ def churn(sessions: int) -> Form:
         thinks_s="2-4",
         speech_s="1-2",
         poll_s=4.0,
+        budget_bound=0.0,
         arrivals=0.8,
         sessions=sessions,
         settings=_control_tier(64),
@@ -144,6 +149,7 @@ def short(form: Form) -> Form:
         no_show_s=15.0,
         thinks_s="3-6",
         poll_s=5.0,
+        budget_bound=0.0,
         probes=min(form.probes, 4),
         probe_rounds=1,
     )
@@ -184,6 +190,7 @@ def locust_arguments(
         "--thinks-s": form.thinks_s,
         "--poll-s": f"{form.poll_s:g}",
         "--always-on": str(int(form.always_on)),
+        "--budget-bound": f"{form.budget_bound:g}",
         **{f"--{name}": path for name, path in files.items()},
     }
     pairs = (word for pair in values.items() for word in pair)
