@@ -223,7 +223,11 @@ def parse_tolerant(raw: str | bytes) -> SessionConfig:
 
 def dump_metadata(config: SessionConfig) -> str:
     """The JSON to write into the room. Raises ContractTooLarge."""
-    text = config.model_dump_json(exclude_none=True)
+    fields = config.model_dump(mode="json", exclude_none=True)
+    if config.rehearsal is not None:
+        # A null says something there: its participant never comes.
+        fields["rehearsal"] = config.rehearsal.model_dump(mode="json")
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
     if len(text.encode()) > MAX_METADATA_BYTES:
         raise ContractTooLarge(size_bytes=len(text.encode()), limit_bytes=MAX_METADATA_BYTES)
     return text

@@ -28,8 +28,8 @@ CUT_OFF = "cut_off"
 BUDGET_BOUND, NO_SHOW = "budget_bound", "no_show"
 MIB_PER_GIB = 1024
 CONTROL = ("control", "ingress")
-LEFT_BEHIND = ("live", "checkpoint")
-"""Kinds of Redis keys that belong to sessions under way alone."""
+KEPT = ("budget",)
+"""Kinds of Redis keys that are to stay: the ledger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Remains:
     memory_mib: float
     rooms: int
     keys: Mapping[str, int]
-    """In Redis, by kind."""
+    """In Redis, by kind: those that do not expire."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,9 +184,15 @@ def _leaks(found: Found) -> Iterator[Bar]:
     before, after = found.before, found.after
     yield at_most("processes more than before", after.processes - before.processes, 0, "")
     yield exactly("rooms left", after.rooms, 0, "")
-    kept = sum(after.keys.get(kind, 0) for kind in LEFT_BEHIND)
-    others = ", ".join(f"{kind} {count}" for kind, count in sorted(after.keys.items()))
-    yield exactly("Redis keys of sessions under way left", kept, 0, "", f"kept: {others}")
+    more = {
+        kind: count - before.keys.get(kind, 0)
+        for kind, count in after.keys.items()
+        if kind not in KEPT and count > before.keys.get(kind, 0)
+    }
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(more.items()))
+    yield exactly(
+        "Redis keys left that never expire, the ledger's apart", sum(more.values()), 0, "", kinds
+    )
     grown = after.memory_mib - before.memory_mib
     yield at_most(
         "memory more than before",

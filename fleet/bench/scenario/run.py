@@ -216,14 +216,15 @@ async def _remains(fleet: LocalFleet, watch: Watch) -> Remains:
 
 
 async def _keys(fleet: LocalFleet) -> dict[str, int]:
+    """Those that do not expire: the others go by themselves."""
     redis = open_redis(fleet.settings.redis_url, timeout_s=10.0)
     kinds: Counter[str] = Counter()
     try:
         async for key in redis.scan_iter(match=f"{fleet.settings.redis_namespace}:*", count=1000):
-            kinds[str(key).split(":")[1]] += 1
+            kinds[key.split(":")[1]] += await redis.ttl(key) < 0
     finally:
         await redis.aclose()
-    return dict(kinds)
+    return {kind: count for kind, count in kinds.items() if count}
 
 
 def _failures(events: Path) -> dict[str, int]:

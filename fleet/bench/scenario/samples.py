@@ -7,13 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "session actors": ("ray::SessionActor", "session-actor"),
-    "control": ("ray::Supervisor", "ray::Roster", "ray::Budget", "ray::Reaper", "ray::Usage"),
-    "ingress": ("serve", "ray::Serve", "ray::Proxy", "ray::Ingress", "ray::HTTP"),
+    "session actors": ("ray::SessionActor", "ray::session-actor", "session-actor"),
+    "control": ("ray::Supervisor", "ray::Roster", "ray::Budget"),
+    "ingress": ("serve", "ray::Serve", "ray::Proxy"),
     "Redis": ("redis",),
     "LiveKit": ("livekit",),
     "simulators": ("loadtest.simulators",),
-    "Ray itself": ("gcs_server", "raylet", "ray::", "dashboard", "log_monitor", "runtime_env"),
+    "Ray itself": (
+        "gcs_server",
+        "raylet",
+        "ray::",
+        "dashboard",
+        "log_monitor",
+        "monitor",
+        "setup_",
+    ),
 }
 """Names of processes begin so; the first that fits. What fits none is "other"."""
 FLEET_GROUPS = ("session actors", "control", "ingress", "Ray itself", "other")
@@ -23,6 +31,8 @@ DISPATCH_GROUPS = ("control", "ingress", "Redis", "LiveKit", "Ray itself")
 
 
 def group_of(name: str) -> str:
+    """Of a process, or of those of its children that have ended."""
+    name = name.removeprefix("ended children of ")
     found = (group for group, starts in GROUPS.items() if name.startswith(starts))
     return next(found, "other")
 

@@ -166,6 +166,8 @@ class TestSamples:
             ("redis-server", "Redis"),
             ("raylet", "Ray itself"),
             ("loadtest.simulators", "simulators"),
+            ("ended children of raylet", "Ray itself"),
+            ("ray::session-actor-5beb73-1:SessionActor", "session actors"),
             ("something", "other"),
         ],
     )
@@ -285,7 +287,7 @@ class TestBars:
         [
             ("processes more", {"processes": 11}),
             ("rooms left", {"rooms": 1}),
-            ("Redis keys", {"keys": {"live": 1, "journal": 9}}),
+            ("Redis keys", {"keys": {"live": 1, "budget": 9}}),
             ("memory more", {"memory_mib": 1200.0}),
         ],
     )
