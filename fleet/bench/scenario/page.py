@@ -33,6 +33,7 @@ def html(result: BenchResult) -> str:
         f"<p><small>{escape(circumstances(result))}</small></p>",
         f"<p>{escape(data['about'])}</p>",
         _bars(result),
+        *_sizing(data),
         *(svg(chart) for chart in charts(data)),
     ]
     return (
@@ -51,6 +52,36 @@ def _bars(result: BenchResult) -> str:
     ]
     head = "<tr><th>what</th><th>figure</th><th>bar</th><th></th><th>detail</th></tr>"
     return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _sizing(data: Mapping[str, Any]) -> Iterator[str]:
+    """What more sessions would take, and which part is full first."""
+    if not data["ceilings"]:
+        return
+    rows = [
+        (f"{size['sessions']:,}", f"{size['cores']:.1f}", f"{size['memory_gib']:.1f}")
+        for size in data["sizes"]
+    ]
+    yield "<h2>Sizing, by straight lines through these stairs</h2>"
+    yield _table(("sessions", "cores used", "memory, GiB"), rows)
+    parts = [
+        (
+            ceiling["part"],
+            f"{100 * ceiling['line']['fixed']:.2f}",
+            f"{100 * ceiling['line']['a_session']:.3f}",
+            "-" if ceiling["sessions"] is None else f"{ceiling['sessions']:,.0f}",
+        )
+        for ceiling in data["ceilings"]
+    ]
+    heads = ("of which there is one", "% of a core, fixed", "a session", "full at sessions")
+    yield _table(heads, parts)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    return f"<table>{row(heads, 'th')}{''.join(row(each, 'td') for each in rows)}</table>"
 
 
 def charts(data: Mapping[str, Any]) -> Iterator[Chart]:

@@ -25,6 +25,7 @@ from fleet.bench.scenario.forms import SETTLE_S, Form, locust_arguments
 from fleet.bench.scenario.judge import Found, Remains, bars_of
 from fleet.bench.scenario.probes import Prober
 from fleet.bench.scenario.samples import GROUPS, Stair, as_json, group_of
+from fleet.bench.scenario.sizing import ceilings, sizes
 from fleet.bench.scenario.watch import Watch
 from fleet.errors import FleetError
 from fleet.livekit_client import LiveKitClient
@@ -250,6 +251,8 @@ def _data(course: Course, found: Found, began_epoch_s: float) -> dict[str, Any]:
         "samples": as_json(found.samples),
         "sessions": [_session(told) for told in found.evidence.sessions],
         "stairs": [_stair(each) for each in found.stairs],
+        "sizes": [asdict(each) for each in sizes(found.stairs, found.samples)],
+        "ceilings": [asdict(each) for each in ceilings(found.stairs)],
         "before": asdict(found.before),
         "after": asdict(found.after),
         "locust_failures": dict(found.locust_failures),

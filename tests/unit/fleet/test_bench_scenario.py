@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -26,6 +26,7 @@ from fleet.bench.scenario.samples import (
     longest_s,
     window,
 )
+from fleet.bench.scenario.sizing import Line, ceilings, fit, sizes
 
 LIMIT = 200_000
 
@@ -205,6 +206,39 @@ class TestSamples:
         assert seen.live == 4
 
 
+def calm_stair(live: int, cpu_s: dict[str, float]) -> Stair:
+    seen = Window(live=live, duration_s=10, cpu_s=cpu_s, dispatches=0, busy=0.5)
+    return Stair(live=live, calm=(seen,), probed=())
+
+
+STAIRS = (
+    calm_stair(10, {"ray::BudgetActor": 0.2, "ray::SessionActor": 1.0, "redis-server": 0.1}),
+    calm_stair(110, {"ray::BudgetActor": 1.2, "ray::SessionActor": 11.0, "redis-server": 0.1}),
+)
+
+
+class TestSizing:
+    def test_a_line_through_the_stairs(self):
+        assert fit([(10, 1.0), (20, 2.0), (30, 3.0)]) == Line(
+            fixed=pytest.approx(0), a_session=pytest.approx(0.1)
+        )
+        assert fit([(10, 1.0), (10, 3.0)]) == Line(fixed=2.0, a_session=0.0)
+
+    def test_cores_and_memory_grow_with_sessions(self):
+        memory = {"ray::SessionActor": 1024.0, "loadtest.simulators": 4096.0}
+        samples = [sample(0, 0, memory_mib={}), sample(9, 100, memory_mib=memory)]
+        first, *_, last = sizes(STAIRS, samples)
+        assert (first.sessions, first.memory_gib) == (200, pytest.approx(1))
+        assert first.cores == pytest.approx(0.21 + 2.0 + 0.01)
+        assert last.cores == pytest.approx(10.01 + 100 + 0.01)
+
+    def test_the_part_that_is_full_first_comes_first(self):
+        first, second = ceilings(STAIRS)
+        assert first.part == "ray::BudgetActor"
+        assert first.sessions == pytest.approx(990)
+        assert second.sessions is None
+
+
 class TestBars:
     def test_all_hold(self):
         judged = bars_of(forms.load(5), found())
@@ -323,6 +357,8 @@ def result_of(of: Found, about: str = "") -> BenchResult:
         "samples": as_json([sample(0, 5), sample(30, 6, memory_mib={"raylet": 3.0})]),
         "sessions": [session],
         "stairs": [{"live": 5, "a_session": {"control": 0.01}}],
+        "sizes": [asdict(size) for size in sizes(STAIRS, [])],
+        "ceilings": [asdict(ceiling) for ceiling in ceilings(STAIRS)],
     }
     return BenchResult(
         name="load",
