@@ -10,7 +10,9 @@ from enum import StrEnum
 STAIRS = (10, 25, 50, 100)
 SPARE = 0.08
 """Users beyond the sessions that are to be live: some of theirs have just ended or not begun."""
-STAIR_S = 200.0
+STAIR_S = 260.0
+DUTY_S = 60.0
+"""How long microphones are watched at each stair."""
 SETTLE_S = 30.0
 """From the last user of a stair to the first window in which anything is measured."""
 
@@ -73,7 +75,7 @@ class Form:
         """Until no interview is asked for any more."""
         if self.sessions:
             return self.sessions / self.arrivals * 1.2 + 120.0
-        return self.top_at_s + SETTLE_S + max(self.hold_s + SETTLE_S, self.windows_s)
+        return self.top_at_s + SETTLE_S + max(self.hold_s + SETTLE_S, self.windows_s + DUTY_S)
 
 
 def load(live: int, *, hold_s: float = 600.0, always_on: bool = False) -> Form:
@@ -85,7 +87,7 @@ def load(live: int, *, hold_s: float = 600.0, always_on: bool = False) -> Form:
         stair_s=STAIR_S,
         hold_s=hold_s,
         spawn_rate=0.5,
-        drain_s=300.0,
+        drain_s=120.0,
         interview_s=900.0,
         no_show_s=60.0,
         thinks_s="25-40",

@@ -21,7 +21,7 @@ from fleet.bench.progress import Progress
 from fleet.bench.report import Measured
 from fleet.bench.scenario import evidence
 from fleet.bench.scenario.evidence import Told
-from fleet.bench.scenario.forms import SETTLE_S, Form, locust_arguments
+from fleet.bench.scenario.forms import DUTY_S, SETTLE_S, Form, locust_arguments
 from fleet.bench.scenario.judge import Found, Remains, bars_of
 from fleet.bench.scenario.probes import Prober
 from fleet.bench.scenario.samples import GROUPS, Stair, as_json, group_of
@@ -40,7 +40,6 @@ POOL_FULL_S = 60.0
 LOCUST_FAILED = 1
 BYTES_A_SECOND = {SimulatorKind.OPENAI: 64_000, SimulatorKind.GEMINI: 42_667}
 """Of an open microphone: 16 bits at 24 and at 16 kHz, as base64."""
-DUTY_S = 60.0
 
 
 class ScenarioFailed(FleetError):

@@ -147,7 +147,7 @@ class TestForms:
         before = form.stairs[number - 1] if number else 0
         there_s = (form.stairs[number] - before) / form.spawn_rate + forms.SETTLE_S
         stays_s = form.stair_s if number < 4 else form.run_s - form.stair_s * 4
-        assert there_s + form.windows_s <= stays_s + 60
+        assert there_s + form.windows_s <= stays_s
 
     def test_locust_is_told_when_to_stop(self):
         words = locust_arguments(
