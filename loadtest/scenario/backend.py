@@ -91,12 +91,17 @@ class StudyBackend(FastHttpUser):
     @task
     def interview(self) -> None:
         plan = self.desk.take()
-        if self._state == LOCUST_STATE_STOPPING:
+        if self.stopping:
             raise StopUser
         self._running = Interview(self, plan)
         self._running.hold()
         # Not in a `finally`: one that is cut short is on_stop's to end.
         self._running = None
+
+    @property
+    def stopping(self) -> bool:
+        """The run is over: what is under way may end, nothing new is begun."""
+        return bool(self._state == LOCUST_STATE_STOPPING)
 
     def on_stop(self) -> None:
         """The run is over, this interview was not."""
@@ -219,6 +224,8 @@ class Interview:
             waited_s = time.monotonic() - self._asked_s
             if answer.status_code not in MAY_PASS or waited_s > ASK_FOR_S:
                 raise NotStarted(code)
+            if self._backend.stopping:
+                raise StopUser
             gevent.sleep(_retry_after_s(answer))
 
     # -- on its way --------------------------------------------------------------------------------
