@@ -17,7 +17,7 @@ from fleet.bench.progress import Progress
 from fleet.bench.report import Bar, Measured, at_most, exactly, only_shown
 from fleet.simulation.world import Tally, World
 
-SIZES = {1_000: 3_000, 10_000: 3_000, 100_000: 600}
+SIZES = {1_000: 2_000, 10_000: 1_000, 100_000: 100}
 """Sessions at once: how many ends are watched."""
 SHORT = {100: 100, 1_000: 100}
 GROWTH = 1.5

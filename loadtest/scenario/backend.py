@@ -25,7 +25,6 @@ from loadtest.scenario.errors import (
     EndedOtherwise,
     NeverEnded,
     NotStarted,
-    ParticipantsGone,
     ScenarioError,
 )
 from loadtest.scenario.fates import Fate, Plan, draw
@@ -108,8 +107,11 @@ class StudyBackend(FastHttpUser):
         if self._running is not None:
             self._running.cut_off()
 
+    def expect(self, interview: Interview) -> None:
+        """The session is about to be asked for. May raise a ScenarioError."""
+
     def joined(self, interview: Interview) -> None:
-        """The interviewer is in the room; real participants come in here."""
+        """The interviewer is in the room. May raise a ScenarioError."""
 
     def left(self, interview: Interview) -> None:
         """The interview is over."""
@@ -132,28 +134,34 @@ class WithParticipant(StudyBackend):
     abstract = True
     rehearsed = False
 
+    def expect(self, interview: Interview) -> None:
+        if interview.plan.fate is not Fate.NO_SHOW:
+            self.desk.crowd.hold(identity_of(interview.plan))
+
     def joined(self, interview: Interview) -> None:
         plan, record = interview.plan, interview.record
         if plan.fate is Fate.NO_SHOW or not record.get("participant_token"):
             return
-        head_start_s = time.time() - interview.asked_epoch_s
+        head_start_s = 0.0
 
         def on_line(line: Mapping[str, Any]) -> None:
+            nonlocal head_start_s
+            if line["event"] == "started":
+                head_start_s = time.time() - line["t_s"] - interview.asked_epoch_s
             for measure in measures_of(line, head_start_s=head_start_s):
                 failure = ScenarioError(measure.failure) if measure.failure else None
                 self.tell("WebRTC", measure.name, measure.ms, failure)
 
-        order = {
-            "id": identity_of(plan),
-            "url": record["livekit_url"],
-            "token": record["participant_token"],
-            "script": script_of(plan, self.desk.options.pace),
-            "seed": plan.seed,
-        }
-        try:
-            self.desk.crowd.join(order, on_line)
-        except ParticipantsGone as error:
-            self.tell("WebRTC", "time to join", 0.0, error)
+        self.desk.crowd.join(
+            {
+                "id": identity_of(plan),
+                "url": record["livekit_url"],
+                "token": record["participant_token"],
+                "script": script_of(plan, self.desk.options.pace),
+                "seed": plan.seed,
+            },
+            on_line,
+        )
 
     def left(self, interview: Interview) -> None:
         self.desk.crowd.leave(identity_of(interview.plan))
@@ -176,6 +184,8 @@ class Interview:
     def hold(self) -> None:
         problem: ScenarioError | None = None
         try:
+            self._backend.expect(self)
+            self.asked_epoch_s, self._asked_s = time.time(), time.monotonic()
             self._ask()
             self._backend.joined(self)
             self._follow()

@@ -29,23 +29,34 @@ LEAVE_S = 10.0
 
 
 class Crowd:
-    """Use: `join` and `leave`, then `close`. Processes are started as they are needed."""
+    """Use: `hold`, `join` and `leave` for each, then `close`. Processes are started as needed."""
 
     def __init__(self, *, a_process: int) -> None:
         self._a_process = a_process
         self._children: list[_Child] = []
 
-    def join(self, order: Mapping[str, Any], on_line: OnLine) -> None:
-        """`order` as `loadtest.participants.many` takes it; `on_line` gets all that its participant
-        tells, the last of which is its summary or failure. Raises ParticipantsGone.
+    def hold(self, identity: str) -> None:
+        """A place in a process that is ready, so that `join` takes no time of its own. Raises
+        ParticipantsGone.
         """
-        self._with_room().send(order, on_line)
+        self._with_room().hold(identity)
+
+    def join(self, order: Mapping[str, Any], on_line: OnLine) -> None:
+        """`order` as `loadtest.participants.many` takes it, for one that holds a place; `on_line`
+        gets all that its participant tells, the last of which is its summary or failure. Raises
+        ParticipantsGone.
+        """
+        for child in self._children:
+            if order["id"] in child.held:
+                child.send(order, on_line)
+                return
+        raise ParticipantsGone("the participants' process has ended")
 
     def leave(self, identity: str) -> None:
-        """Harmless for one that has left."""
+        """Harmless for one that has left, or holds no place."""
         for child in self._children:
-            if identity in child.present:
-                child.write({"id": identity, "stop": True})
+            if identity in child.held:
+                child.leave(identity)
 
     def close(self) -> None:
         for child in self._children:
@@ -54,7 +65,7 @@ class Crowd:
 
     def _with_room(self) -> _Child:
         for child in self._children:
-            if child.alive and len(child.present) < self._a_process:
+            if child.alive and len(child.held) < self._a_process:
                 return child
         child = _Child()
         self._children.append(child)
@@ -63,7 +74,9 @@ class Crowd:
 
 class _Child:
     def __init__(self) -> None:
-        self.present: dict[str, OnLine] = {}
+        self.held: set[str] = set()
+        """Who has a place here, joined or not."""
+        self._present: dict[str, OnLine] = {}
         self._ready = gevent.event.Event()
         command = [sys.executable, "-m", "loadtest.participants", "many", "--stdin"]
         self._process = subprocess.Popen(
@@ -75,14 +88,22 @@ class _Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def send(self, order: Mapping[str, Any], on_line: OnLine) -> None:
-        self.present[order["id"]] = on_line
+    def hold(self, identity: str) -> None:
+        self.held.add(identity)
         if not self._ready.wait(READY_S) or not self.alive:
-            del self.present[order["id"]]
+            self.held.discard(identity)
             raise ParticipantsGone("the participants' process did not start")
-        self.write(order)
 
-    def write(self, order: Mapping[str, Any]) -> None:
+    def send(self, order: Mapping[str, Any], on_line: OnLine) -> None:
+        self._present[order["id"]] = on_line
+        self._write(order)
+
+    def leave(self, identity: str) -> None:
+        self.held.discard(identity)
+        if identity in self._present and self.alive:
+            self._write({"id": identity, "stop": True})
+
+    def _write(self, order: Mapping[str, Any]) -> None:
         try:
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.flush()
@@ -106,11 +127,11 @@ class _Child:
                 continue
             self._tell(line)
         self._ready.set()
-        for identity in list(self.present):
+        for identity in list(self._present):
             self._tell({"id": identity, "event": "failed", "error": "ParticipantsGone"})
 
     def _tell(self, line: Line) -> None:
         last = line.get("event") in LAST
-        told = self.present.pop(line["id"], None) if last else self.present.get(line["id"])
+        told = self._present.pop(line["id"], None) if last else self._present.get(line["id"])
         if told is not None:
             told(line)

@@ -24,6 +24,7 @@ def count():
 
 counting = gevent.spawn(count)
 order = {"id": "p", "url": "ws://127.0.0.1:9", "token": "x", "script": "silent"}
+crowd.hold("p")
 crowd.join(order, lambda line: ended.set(line) if line["event"] != "started" else None)
 line = ended.get(timeout=60)
 crowd.close()

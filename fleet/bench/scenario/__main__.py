@@ -17,6 +17,7 @@ from fleet.bench.scenario import __doc__ as about
 from fleet.bench.scenario import forms
 from fleet.bench.scenario.evidence import read_lines
 from fleet.bench.scenario.forms import Form, Tier
+from fleet.bench.scenario.judge import DEAREST
 from fleet.bench.scenario.page import html
 from fleet.bench.scenario.run import Course, run
 
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = own.tier if own.tier == Tier.LOAD else f"load-{own.tier}"
 
     async def measure(options: BenchOptions, progress: Progress) -> Measured:
-        return await run(course_of(own, options, name), progress)
+        measured = await run(course_of(own, options, name), progress)
+        return softened(measured) if options.smoke else measured
 
     suffix = ".smoke" if "--smoke" in rest else ""
     source = own.out / f"{name}{suffix}.json"
@@ -56,6 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         page.write_text(html(result), encoding="utf-8")
         sys.stdout.write(f"written to {page}\n")
     return code
+
+
+def softened(measured: Measured) -> Measured:
+    """What the machine's noise decides in so few dispatches is not judged in the short form."""
+    bars = (bar.not_judged("short form") if bar.name == DEAREST else bar for bar in measured.bars)
+    return replace(measured, bars=tuple(bars))
 
 
 def course_of(own: argparse.Namespace, options: BenchOptions, name: str) -> Course:

@@ -24,6 +24,7 @@ from fleet.bench.scenario.samples import (
 NO_SHOW_SLACK_S = 5.0
 MEMORY_GIB = 12.0
 DEARER = 1.2
+DEAREST = "  dearest stair's against the first's"
 CUT_OFF = "cut_off"
 BUDGET_BOUND, NO_SHOW = "budget_bound", "no_show"
 MIB_PER_GIB = 1024
@@ -153,7 +154,7 @@ def _dispatches(found: Found) -> Iterator[Bar]:
             f"control CPU a dispatch at {stair.live:.0f} live", 1000 * cost, "ms", detail
         )
     ratio = known[-1][1] / known[0][1] if len(known) > 1 else None
-    yield at_most("  dearest stair's against the first's", ratio, DEARER, "×")
+    yield at_most(DEAREST, ratio, DEARER, "×")
     for stair in found.stairs:
         share = stair.a_session_share(CONTROL)
         yield only_shown(
