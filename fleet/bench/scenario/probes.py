@@ -7,6 +7,7 @@ its actor does next to nothing but come and go.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -29,7 +30,7 @@ class Prober:
         self._asked = 0
 
     async def measure(self) -> Stair:
-        """Raises httpx.HTTPError where the fleet could not be looked at."""
+        """Raises httpx.HTTPError or FleetError where the fleet could not be looked at."""
         calm, probed = [], []
         async with httpx.AsyncClient(timeout=ANSWER_S) as http:
             for _ in range(self._form.probe_rounds):
@@ -67,5 +68,6 @@ class Prober:
             "rehearsal": {"arrives_after_s": None},
         }
         key = f"{self._study}/{self._stair}/{self._asked}"
-        # One that is not had is simply not counted: what was dispatched is read from the fleet.
-        await http.post(self._url, json=body, headers={"Idempotency-Key": key})
+        # One that is not had is not counted: how many there were is read from the fleet.
+        with suppress(httpx.HTTPError):
+            await http.post(self._url, json=body, headers={"Idempotency-Key": key})

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ async def run(course: Course, progress: Progress) -> Measured:
 
 @asynccontextmanager
 async def _watch(fleet: LocalFleet) -> AsyncIterator[Watch]:
-    watch = Watch(fleet.api_url)
+    watch = Watch(fleet.api_url, fleet.settings.ray_namespace)
     try:
         yield watch
     finally:
@@ -167,8 +167,10 @@ async def _take_notes(course: Course, fleet: LocalFleet, watch: Watch, notes: _N
         there_s = number * form.stair_s + (users - before) / form.spawn_rate + SETTLE_S
         await asyncio.sleep(max(0.0, began_s + there_s - watch.now_s))
         prober = Prober(fleet.api_url, form, watch, study=f"{course.study}-probe", stair=number)
-        notes.stairs.append(await prober.measure())
-        notes.duties += await _duty(fleet)
+        # A stair at which the fleet did not answer is left out; the bars will tell.
+        with suppress(httpx.HTTPError, FleetError):
+            notes.stairs.append(await prober.measure())
+            notes.duties += await _duty(fleet)
 
 
 async def _duty(fleet: LocalFleet) -> list[float]:

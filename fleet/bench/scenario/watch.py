@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,16 +14,20 @@ import psutil
 from fleet.bench.peer import processes
 from fleet.bench.processes import pss_mib
 from fleet.bench.scenario.samples import Sample
+from fleet.clients import RayRosterClient
+from fleet.errors import FleetError
 
 EVERY_S = 10.0
-MEMORY_EVERY_S = 60.0
+MEMORY_EVERY_S = 120.0
 ANSWER_S = 30.0
 
 
 class Watch:
     """``others``: processes below this one that are not the fleet's, the load's own."""
 
-    def __init__(self, api_url: str) -> None:
+    def __init__(self, api_url: str, ray_namespace: str) -> None:
+        self._roster = RayRosterClient(ray_namespace)
+        self._fork_servers: set[int] = set()
         self._http = httpx.AsyncClient(base_url=api_url, timeout=ANSWER_S)
         self._began = time.monotonic()
         self._memory_at = -MEMORY_EVERY_S
@@ -44,12 +47,12 @@ class Watch:
         """Until cancelled."""
         psutil.cpu_percent()
         while True:
-            with suppress(httpx.HTTPError):
+            with suppress(httpx.HTTPError, FleetError):
                 await self.look(memory=self.now_s - self._memory_at >= MEMORY_EVERY_S)
             await asyncio.sleep(EVERY_S)
 
     async def look(self, *, memory: bool = False) -> Sample:
-        """Raises httpx.HTTPError."""
+        """Raises httpx.HTTPError, or a FleetError of the roster's."""
         try:
             answer = await self._http.get("/v1/fleet")
             answer.raise_for_status()
@@ -57,6 +60,8 @@ class Watch:
             self.missed += 1
             raise
         at_s = self.now_s
+        if memory or not self._fork_servers:
+            await self._find_fork_servers()
         cpu_s, memory_mib, count = await asyncio.to_thread(self._processes, memory)
         if memory:
             self._memory_at = at_s
@@ -70,18 +75,18 @@ class Watch:
         return cpu_s, _memory(pids) if memory else {}, len(pids)
 
     def fleet_pids(self) -> set[int]:
-        """Of this process's children and the fork servers, which belong to nobody."""
+        """Of this process's children and the fork servers, which are nobody's."""
         roots = {child.pid for child in psutil.Process().children()} - self.others
-        return processes.trees(roots | _fork_servers()) - processes.trees(self.others)
+        return processes.trees(roots | self._fork_servers) - processes.trees(self.others)
 
-
-def _fork_servers() -> set[int]:
-    me, found = os.getuid(), set()
-    for process in psutil.process_iter(["pid", "cmdline", "uids"]):
-        words, uids = process.info["cmdline"], process.info["uids"]
-        if words and processes.FORK_SERVER in words[0] and uids and uids.real == me:
-            found.add(process.info["pid"])
-    return found
+    async def _find_fork_servers(self) -> None:
+        """There may be other fleets on this machine: ours are the parents of our actors."""
+        pool = await self._roster.snapshot()
+        for pid in pool.pids.values():
+            with suppress(psutil.Error):
+                parent = psutil.Process(psutil.Process(pid).ppid())
+                if processes.FORK_SERVER in " ".join(parent.cmdline()):
+                    self._fork_servers.add(parent.pid)
 
 
 def _memory(pids: set[int]) -> dict[str, float]:
