@@ -9,9 +9,16 @@ SIDE_BY_SIDE = $(BIN)/python -m pytest tests/integration -m "not alone" -n 2 --d
 ALONE = $(BIN)/python -m pytest tests/integration -m alone
 
 # The short forms of the benchmarks, each an executable module: python -m NAME --smoke
-SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fleet.bench.chaos
+SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fleet.bench.simulation \
+	fleet.bench.scenario fleet.bench.chaos
 
-.PHONY: help setup demo test unit integration check format bench-budget bench-live bench-reports bench-relay bench-peer chaos smoke-bench lock upgrade clean
+# make load N=50: so many sessions at once; RESUME=1 takes up a load-churn that was broken off
+N ?=
+RESUME ?=
+LOAD_ARGUMENTS = $(if $(N),--sessions $(N)) $(if $(RESUME),--resume)
+
+.PHONY: help setup demo test unit integration check format bench-budget bench-live bench-reports \
+	bench-relay bench-peer chaos load load-media load-churn load-sim smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -67,6 +74,21 @@ bench-peer: setup ## This fleet beside a livekit-agents worker, on the same part
 chaos: setup ## Every part killed while interviews run: does any of them notice?
 	@$(BIN)/python -m fleet.local.tools
 	@exec $(BIN)/python -m fleet.bench.chaos
+
+load: setup ## 200 sessions at once (N=…) through the Locust scenario, their audio in memory
+	@$(BIN)/python -m fleet.local.tools
+	@exec $(BIN)/python -m fleet.bench.scenario load $(LOAD_ARGUMENTS)
+
+load-media: setup ## The same with real media, 10 at once (N=…)
+	@$(BIN)/python -m fleet.local.tools
+	@exec $(BIN)/python -m fleet.bench.scenario media $(LOAD_ARGUMENTS)
+
+load-churn: setup ## 2,000 short sessions (N=…): what is lost, doubled or left behind
+	@$(BIN)/python -m fleet.local.tools
+	@exec $(BIN)/python -m fleet.bench.scenario churn $(LOAD_ARGUMENTS)
+
+load-sim: setup ## The pure decisions at 1,000 to 100,000 sessions, on a virtual clock
+	@exec $(BIN)/python -m fleet.bench.simulation
 
 smoke-bench: setup ## The benchmarks in their short forms
 	@$(if $(SMOKE_BENCHMARKS),,echo "smoke-bench: no benchmark is listed yet (SMOKE_BENCHMARKS in the Makefile)")

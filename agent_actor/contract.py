@@ -135,6 +135,8 @@ class Rehearsal(_Model):
     """After so long without a word from the interviewer it speaks by itself. Real seconds."""
     interrupts: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
     """The share of the interviewer's turns that it speaks into."""
+    always_on: bool = False
+    """Its microphone is open between its turns too: silence flows then."""
 
     @model_validator(mode="after")
     def _check_spans(self) -> Self:
@@ -246,7 +248,11 @@ def parse_tolerant(raw: str | bytes) -> SessionConfig:
 
 def dump_metadata(config: SessionConfig) -> str:
     """The JSON to write into the room. Raises ContractTooLarge."""
-    text = config.model_dump_json(exclude_none=True)
+    fields = config.model_dump(mode="json", exclude_none=True)
+    if config.rehearsal is not None:
+        # A null says something there: its participant never comes.
+        fields["rehearsal"] = config.rehearsal.model_dump(mode="json")
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
     if len(text.encode()) > MAX_METADATA_BYTES:
         raise ContractTooLarge(size_bytes=len(text.encode()), limit_bytes=MAX_METADATA_BYTES)
     return text

@@ -45,6 +45,7 @@ class Rehearsed:
         self._in, self._out = audio_in, audio_out
         self._here, self._gone, self._speaking = here, gone, speaking
         self._tail_ms = vad.silence_duration_ms + AFTER_SILENCE_MS
+        self._in_turn = False
 
     async def run(self) -> None:
         script = self._script
@@ -63,6 +64,19 @@ class Rehearsed:
             await self._converse()
 
     async def _converse(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            if self._script.always_on:
+                tasks.create_task(self._be_silent())
+            await self._take_turns()
+
+    async def _be_silent(self) -> None:
+        while True:
+            if self._in_turn:
+                await self._pause(FRAME_MS / 1000)
+            else:
+                await self._send(_SILENCE)
+
+    async def _take_turns(self) -> None:
         spurts = 0
         while True:
             cuts_in = self._random.random() < self._script.interrupts
@@ -92,11 +106,13 @@ class Rehearsed:
             return
 
     async def _speak(self, seconds: float) -> None:
+        self._in_turn = True
         with self._heard():
             for frame in _speech(self._random.randrange(_CLIPS), seconds):
                 await self._send(frame)
         for _ in range(-(-self._tail_ms // FRAME_MS)):
             await self._send(_SILENCE)
+        self._in_turn = False
 
     @contextmanager
     def _heard(self) -> Iterator[None]:

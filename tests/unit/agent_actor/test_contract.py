@@ -1,10 +1,19 @@
+"""The contract as it is read, and written into a room."""
+
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
 
-from agent_actor.contract import ContractInvalid, Fallback, Provider, parse_strict
+from agent_actor.contract import (
+    ContractInvalid,
+    Fallback,
+    Provider,
+    dump_metadata,
+    parse_strict,
+    parse_tolerant,
+)
 
 BODY: dict[str, Any] = {
     "provider": "openai_realtime",
@@ -44,3 +53,21 @@ def test_a_fallback_that_is_none_is_refused_by_name(fallback: dict[str, Any], fi
     with pytest.raises(ContractInvalid) as caught:
         parse_strict({**BODY, "fallback": fallback})
     assert [problem.field for problem in caught.value.problems] == [field]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"language": "ko", "instructions": "질문하세요"},
+        {"rehearsal": {"arrives_after_s": None}},
+        {"rehearsal": {"leaves_after_s": 5, "returns_after_s": 2}},
+    ],
+)
+def test_round_trip(more: dict[str, Any]) -> None:
+    config = parse_strict({**BODY, **more})
+    assert parse_tolerant(dump_metadata(config)) == config
+
+
+def test_what_nobody_gave_is_not_written() -> None:
+    assert "null" not in dump_metadata(parse_strict(BODY))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from livekit import rtc
 
 from agent_actor.contract import Rehearsal, VadConfig
@@ -125,6 +126,19 @@ def test_it_waits_for_the_interviewer_thinks_and_speaks() -> None:
         # The turn, the silence that ends it, and half a second.
         await pass_time(5)
         assert room.heard_ms() == 2_000 + 500 + 500
+        await room.aclose()
+
+    run(test)
+
+
+def test_an_open_microphone_is_heard_between_the_turns_too() -> None:
+    async def test() -> None:
+        room = Room(always_on=True)
+        await pass_time(2)
+        await room.interviewer_says(3.0)
+        await pass_time(9)
+        assert room.told == [("here", 1), ("speaks", 6), ("is quiet", 8)]
+        assert room.heard_ms() == pytest.approx(10_000, abs=300)
         await room.aclose()
 
     run(test)
