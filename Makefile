@@ -4,9 +4,9 @@ BIN := .venv/bin
 CODE := agent_actor autoscaler fleet loadtest serve tests
 
 # The short forms of the benchmarks, each an executable module: python -m NAME --smoke
-SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors
+SMOKE_BENCHMARKS := fleet.bench.autoscaler fleet.bench.budget fleet.bench.reports fleet.bench.actors
 
-.PHONY: help setup demo test unit integration check format bench-budget bench-live bench-reports bench-relay bench-peer smoke-bench lock upgrade clean
+.PHONY: help setup demo test unit integration check format bench-autoscaler bench-budget bench-live bench-reports bench-relay bench-peer smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -40,6 +40,9 @@ check: setup ## Lint, format, types, import rules, unit tests: the same as CI
 format: setup ## Apply the formatter and the safe fixes
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
+
+bench-autoscaler: setup ## How many nodes, on simulated days: the policy, the rules of others, an oracle
+	@exec $(BIN)/python -m fleet.bench.autoscaler
 
 bench-budget: setup ## Whether money holds: sessions of every fate, at their limits, through outages; reports
 	@exec $(BIN)/python -m fleet.bench.budget
