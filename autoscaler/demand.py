@@ -16,6 +16,9 @@ MINUTES = 1440
 """Of a day, which begins at midnight UTC."""
 _MINUTE_S = 60.0
 _DAY_S = MINUTES * _MINUTE_S
+_AROUND_MINUTES = (0, 2, 5, 10)
+_ENOUGH = 50
+"""Arrivals, for their average to be within a seventh of what it would be over many more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,10 @@ class DayCount:
         if begin >= 0 and end <= len(self.sums):
             return self.sums[begin:end]
         return [self._before(minute) for minute in range(first, last + 1)]
+
+    def count(self, minute: int, minutes: int) -> float:
+        """Arrivals in the ``minutes`` from ``minute`` on."""
+        return self._before(minute + minutes) - self._before(minute)
 
     def _before(self, minute: int) -> float:
         days, minute = divmod(minute, MINUTES)
@@ -113,24 +120,31 @@ def expected(arrivals: Arrivals, within_s: float, tuning: DemandTuning) -> float
     if not days:
         return now_rate * within_s
     minutes = min(MINUTES, max(1, round(within_s / _MINUTE_S)))
-    usual, burst = _as_on(days, minute, minutes, tuning)
-    return max(now_rate, max(usual, burst) / (minutes * _MINUTE_S)) * within_s
+    burst_rate = _burst(days, minute, minutes, tuning) / (minutes * _MINUTE_S)
+    return max(now_rate, _usual_rate(days, minute, minutes), burst_rate) * within_s
 
 
-def _as_on(
-    days: Sequence[DayCount], minute: int, minutes: int, tuning: DemandTuning
-) -> tuple[float, float]:
-    """What came in the ``minutes`` from ``minute`` on: on average, and at the least in the burst of
-    most days, where there was one."""
+def _usual_rate(days: Sequence[DayCount], minute: int, minutes: int) -> float:
+    """Of the ``minutes`` from ``minute`` on, and as many more around them as it takes for the
+    average to mean something."""
+    count, width = 0.0, 1
+    for around in _AROUND_MINUTES:
+        width = 2 * around + minutes
+        count = sum(day.count(minute - around, width) for day in days)
+        if count >= _ENOUGH:
+            break
+    return count / (len(days) * width * _MINUTE_S)
+
+
+def _burst(days: Sequence[DayCount], minute: int, minutes: int, tuning: DemandTuning) -> float:
+    """What came at the least in the busiest ``minutes`` about then of most days."""
     shift = tuning.shift_minutes
-    usual, bursts = [], []
+    bursts = []
     for day in days:
         sums = day.before(minute - shift, minute + shift + minutes)
-        counts = list(map(operator.sub, sums[minutes:], sums))
-        most = max(counts)
-        usual.append(counts[shift])
+        most = max(map(operator.sub, sums[minutes:], sums))
         bursts.append(most - tuning.sureness * math.sqrt(most))
-    return statistics.fmean(usual), statistics.median(bursts)
+    return statistics.median(bursts)
 
 
 def _begun(before: Arrivals, now: float) -> Arrivals:

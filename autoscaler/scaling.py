@@ -15,7 +15,8 @@ from autoscaler.demand import Arrivals, DemandTuning, expected, watched
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingBounds:
-    """``max_nodes`` gives way to live sessions alone: nodes that carry one are always wanted."""
+    """``max_nodes`` gives way to live sessions alone: nodes that carry one are always wanted.
+    ``min_warm`` asks for no node: where there is none, it waits for one."""
 
     min_nodes: int = 0
     max_nodes: int
@@ -31,16 +32,13 @@ class ScalingBounds:
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingTuning:
-    caution: float = 2.0
+    caution: float = 1.5
     """Standard deviations of chance that the reserve of slots is to bear."""
-    warm_caution: float = 4.0
-    """The same for warm actors, which cost memory and no nodes."""
     negligible: float = 0.02
     """Sessions expected before a node could be there that are not worth one kept for them."""
-    calm_s: float = 180.0
-    """A node goes when it has not been wanted for so long: one costs its start again."""
-    warm_lead_s: float = 8.0
-    """How long the pool may go without being filled up, an actor's start apart."""
+    calm_s: float = 120.0
+    """A node or a warm actor goes when it has not been wanted for so long: another one would cost
+    a start."""
     demand: DemandTuning = field(default_factory=DemandTuning)
 
 
@@ -62,8 +60,9 @@ class Observation:
     node_slots: int
     """Sessions that a node carries."""
     node_start_s: float
-    """From asking for a node to an actor on it, as measured: one that few starts exceed."""
+    """From asking for a node to its being up, as measured: what few starts exceed."""
     actor_start_s: float
+    """The same of an actor."""
 
     def __post_init__(self) -> None:
         if self.node_slots < 1:
@@ -80,14 +79,16 @@ class ScalingState:
 
     arrivals: Arrivals = field(default_factory=Arrivals)
     live: int = 0
-    wanted: tuple[tuple[float, int], ...] = ()
-    """Numbers of nodes wanted lately and when, each smaller than the one before it."""
+    nodes: tuple[tuple[float, int], ...] = ()
+    """How many were wanted lately and when, each fewer than the one before it."""
+    warm: tuple[tuple[float, int], ...] = ()
+    """The same."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """``nodes``: never fewer than carry a session. ``reserve``: the free slots that were asked
-    for, in sessions."""
+    """``nodes``: never fewer than carry a session. ``reserve``: for how many sessions slots are
+    to be free, of all of which actors are kept warm: the fork costs the same sooner or later."""
 
     nodes: int
     warm: int
@@ -103,15 +104,18 @@ def decide_scale(
     """What is wanted now, and the state for the next step."""
     left = max(0, state.live + seen.arrived - seen.live - seen.waiting)
     arrivals = watched(state.arrivals, seen.now, seen.arrived, left, tuning.demand)
-    reserve = _reserve(arrivals, seen.node_start_s, tuning)
-    free = max(seen.waiting + reserve, bounds.min_warm)
-    needed = math.ceil((seen.live + free) / seen.node_slots)
-    needed = min(max(needed, bounds.min_nodes), bounds.max_nodes)
-    wanted = _still_wanted(state.wanted, seen.now, needed, tuning.calm_s)
-    nodes = max(min(wanted[0][1], bounds.max_nodes), seen.occupied)
-    answer = Wanted(nodes=nodes, warm=_warm(arrivals, seen, bounds, tuning), reserve=reserve)
-    after = ScalingState(arrivals=arrivals, live=seen.live + seen.waiting, wanted=wanted)
-    return answer, after
+    reserve = _reserve(arrivals, seen.node_start_s + seen.actor_start_s, tuning)
+    needed = math.ceil((seen.live + seen.waiting + reserve) / seen.node_slots)
+    nodes = _still_wanted(state.nodes, seen.now, needed, tuning.calm_s)
+    warm = _still_wanted(state.warm, seen.now, reserve, tuning.calm_s)
+    free = max(0, seen.nodes * seen.node_slots - seen.live)
+    answer = Wanted(
+        nodes=max(_within(nodes[0][1], bounds.min_nodes, bounds.max_nodes), seen.occupied),
+        warm=min(_within(warm[0][1], bounds.min_warm, bounds.max_warm), free),
+        reserve=reserve,
+    )
+    live = seen.live + seen.waiting
+    return answer, ScalingState(arrivals=arrivals, live=live, nodes=nodes, warm=warm)
 
 
 def _reserve(arrivals: Arrivals, within_s: float, tuning: ScalingTuning) -> int:
@@ -124,21 +128,13 @@ def _reserve(arrivals: Arrivals, within_s: float, tuning: ScalingTuning) -> int:
     return math.ceil(max(0.0, coming - going) + tuning.caution * math.sqrt(coming + going))
 
 
-def _warm(
-    arrivals: Arrivals, seen: Observation, bounds: ScalingBounds, tuning: ScalingTuning
-) -> int:
-    lead_s = tuning.warm_lead_s + seen.actor_start_s
-    coming = expected(arrivals, lead_s, tuning.demand)
-    wanted = 0
-    if coming * seen.node_start_s >= tuning.negligible * lead_s:
-        wanted = math.ceil(coming + tuning.warm_caution * math.sqrt(coming))
-    wanted = min(max(wanted, bounds.min_warm), bounds.max_warm)
-    return min(wanted, max(0, seen.nodes * seen.node_slots - seen.live))
-
-
 def _still_wanted(
-    before: tuple[tuple[float, int], ...], now: float, nodes: int, calm_s: float
+    before: tuple[tuple[float, int], ...], now: float, count: int, calm_s: float
 ) -> tuple[tuple[float, int], ...]:
-    """``before`` without what is over, or no more than what is wanted now; ``nodes`` at its end."""
-    kept = tuple((at, n) for at, n in before if now - calm_s < at <= now and n > nodes)
-    return (*kept, (now, nodes))
+    """``before`` without what is over, or no more than ``count``, which is added."""
+    kept = tuple((at, n) for at, n in before if now - calm_s < at <= now and n > count)
+    return (*kept, (now, count))
+
+
+def _within(count: int, least: int, most: int) -> int:
+    return min(max(count, least), most)

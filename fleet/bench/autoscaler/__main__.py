@@ -27,13 +27,13 @@ from fleet.bench.autoscaler.trial import (
 from fleet.bench.command import OUT, BenchOptions, bench_main
 from fleet.bench.progress import Progress
 from fleet.bench.report import Bar, BenchResult, Measured, at_most, exactly, only_shown
-from fleet.simulation.days import MEANING, Shape
-from fleet.simulation.nodes import Hardware, Outcome
+from fleet.simulation.scaling.days import MEANING, Shape
+from fleet.simulation.scaling.nodes import Hardware, Outcome
 
 NAME = "autoscaler"
 MOST_COLD_SHARE = 0.01
 MOST_TO_ORACLE = 1.15
-DAYS = 5
+DAYS = 4
 """Seeds of each shape."""
 DRAWN = ("this fleet", "CPU at 50 %")
 

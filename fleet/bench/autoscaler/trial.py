@@ -7,10 +7,16 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from autoscaler.scaling import ScalingTuning
-from fleet.simulation.days import DAY_S, Shape, Visit, before, visits
-from fleet.simulation.nodes import RUN_IN_S, Hardware, Outcome, Rule, Simulation
-from fleet.simulation.oracle import Oracle, floor_node_hours
-from fleet.simulation.rules import CpuTarget, FixedPool, Ours, ReservePerCall, busiest_minute
+from fleet.simulation.scaling.days import DAY_S, Shape, Visit, before, visits
+from fleet.simulation.scaling.nodes import RUN_IN_S, Hardware, Outcome, Rule, Simulation
+from fleet.simulation.scaling.oracle import Oracle, floor_node_hours
+from fleet.simulation.scaling.rules import (
+    CpuTarget,
+    FixedPool,
+    Ours,
+    ReservePerCall,
+    busiest_minute,
+)
 
 HISTORY_DAYS = 7
 TURNED_AWAY_S = 15.0
@@ -95,12 +101,12 @@ def variants(*, frontier: bool) -> Iterator[Variant]:
     for caution in sorted({0.0, 1.0, standard, 4.0}):
         if frontier or caution == standard:
             yield _ours(caution, judged=caution == standard)
-    for nodes in (2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 15, 18, 21):
+    for nodes in (4, 6, 8, 9, 10, 11, 12, 14, 16, 18):
         yield _fixed(nodes)
     for seconds in (10.0, 30.0, 60.0, 120.0, 240.0):
         if frontier or seconds == 30.0:
             yield _reserve(seconds)
-    for target in (0.3, 0.4, 0.5, 0.6):
+    for target in (0.4, 0.5, 0.6):
         if frontier or target == 0.5:
             yield _cpu(target)
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from autoscaler.packing import fullness, lay_out, place, to_give, to_thin
 from autoscaler.policy import PoolBounds, PoolCounts, decide
 from autoscaler.starts import few_exceed_s
-from fleet.simulation.days import DAY_S, Visit
+from fleet.simulation.scaling.days import DAY_S, Visit
 
 EVERY_FREE_SLOT = 1_000_000
 """As a number of warm actors: no slot stays empty."""
@@ -322,31 +322,31 @@ class Simulation:
         self._at(self._refill_at, self._balance)
 
     def _balance(self) -> None:
-        counts = self._counts()
+        """Nodes that are to be left are out of the pool: others get their warm actors, and when
+        these are ready theirs are ended."""
+        kept = [node for node in self._open() if node.node_id not in self._leave]
+        counts = PoolCounts(
+            warm=sum(node.warm for node in kept),
+            starting=sum(node.starting for node in kept),
+            busy=sum(node.busy for node in kept),
+            waiting=len(self._queue),
+        )
         bounds = PoolBounds(
             warm_target=self._warm_target,
-            slots=sum(node.slots for node in self._open()),
+            slots=sum(node.slots for node in kept),
             max_starting=self._hardware.max_starting,
         )
         decision = decide(counts, bounds)
         for _ in range(decision.retire):
-            self._retire()
+            self._retire(kept)
         if self._now >= self._refill_at or self._queue:
             for _ in range(decision.start):
-                self._start()
-        self._move_off()
+                self._start(kept)
+        if counts.warm >= min(bounds.warm_target, bounds.slots - counts.busy):
+            self._clear_out()
 
-    def _counts(self) -> PoolCounts:
-        nodes = list(self._open())
-        return PoolCounts(
-            warm=sum(node.warm for node in nodes),
-            starting=sum(node.starting for node in nodes),
-            busy=sum(node.busy for node in nodes),
-            waiting=len(self._queue),
-        )
-
-    def _start(self) -> None:
-        node = place(self._open(), self._leave)
+    def _start(self, kept: Sequence[Node]) -> None:
+        node = place(kept, self._leave)
         if node is None:
             return
         node.starting += 1
@@ -361,21 +361,18 @@ class Simulation:
         self._serve()
         self._balance()
 
-    def _retire(self) -> None:
-        node = to_thin((node for node in self._open() if node.warm), self._leave)
+    def _retire(self, kept: Sequence[Node]) -> None:
+        node = to_thin((node for node in kept if node.warm), self._leave)
         if node is not None:
             node.warm -= 1
             self._emptied(node)
 
-    def _move_off(self) -> None:
-        """Warm actors leave the nodes that are to be left, if others have room for as many."""
+    def _clear_out(self) -> None:
         for node_id in self._leave:
             node = self._nodes.get(node_id)
-            if node is None or not node.warm:
-                continue
-            room = sum(other.free for other in self._open() if other.node_id not in self._leave)
-            node.warm -= min(node.warm, room)
-            self._emptied(node)
+            if node is not None and node.warm:
+                node.warm = 0
+                self._emptied(node)
 
 
 def _paid_s(node: Node) -> float:

@@ -19,8 +19,8 @@ from autoscaler.scaling import (
     ScalingTuning,
     decide_scale,
 )
-from fleet.simulation.days import DAY_S, Visit
-from fleet.simulation.nodes import RUN_IN_S, Orders, View
+from fleet.simulation.scaling.days import DAY_S, Visit
+from fleet.simulation.scaling.nodes import RUN_IN_S, Orders, View
 
 MOST_NODES = 200
 FIRST_DAY = 20_000

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from autoscaler.packing import fullness
-from fleet.simulation.days import DAY_S, Visit
-from fleet.simulation.nodes import Hardware
+from fleet.simulation.scaling.days import DAY_S, Visit
+from fleet.simulation.scaling.nodes import Hardware
 
 
 @dataclass(kw_only=True)
