@@ -9,15 +9,15 @@ SIDE_BY_SIDE = $(BIN)/python -m pytest tests/integration -m "not alone" -n 2 --d
 ALONE = $(BIN)/python -m pytest tests/integration -m alone
 
 # The short forms of the benchmarks, each an executable module: python -m NAME --smoke
-SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fleet.bench.simulation \
-	fleet.bench.scenario fleet.bench.chaos
+SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fleet.bench.autoscaler \
+	fleet.bench.simulation fleet.bench.scenario fleet.bench.chaos
 
 # make load N=50: so many sessions at once; RESUME=1 takes up a load-churn that was broken off
 N ?=
 RESUME ?=
 LOAD_ARGUMENTS = $(if $(N),--sessions $(N)) $(if $(RESUME),--resume)
 
-.PHONY: help setup demo test unit integration check format bench-budget bench-live bench-reports \
+.PHONY: help setup demo test unit integration check format bench-autoscaler bench-budget bench-live bench-reports \
 	bench-relay bench-peer chaos load load-media load-churn load-sim smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
@@ -54,6 +54,9 @@ check: setup ## Lint, format, types, import rules, unit tests: the same as CI
 format: setup ## Apply the formatter and the safe fixes
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
+
+bench-autoscaler: setup ## How many nodes, on simulated days: the policy, the rules of others, an oracle
+	@exec $(BIN)/python -m fleet.bench.autoscaler
 
 bench-budget: setup ## Whether money holds: sessions of every fate, at their limits, through outages; reports
 	@exec $(BIN)/python -m fleet.bench.budget
