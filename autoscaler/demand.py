@@ -139,7 +139,7 @@ def _usual_rate(days: Sequence[DayCount], minute: int, minutes: int) -> float:
 def _burst(days: Sequence[DayCount], minute: int, minutes: int, tuning: DemandTuning) -> float:
     """What came at the least in the busiest ``minutes`` about then of most days."""
     shift = tuning.shift_minutes
-    bursts = []
+    bursts: list[float] = []
     for day in days:
         sums = day.before(minute - shift, minute + shift + minutes)
         most = max(map(operator.sub, sums[minutes:], sums))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from fleet.bench.command import BenchOptions, bench_main
-from fleet.bench.load import percentile
+from fleet.bench.percentiles import percentile
 from fleet.bench.progress import Progress
 from fleet.bench.report import Bar, Measured, at_most, exactly, only_shown
 from fleet.simulation.world import Tally, World

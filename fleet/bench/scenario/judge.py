@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fleet.bench.load import percentile
+from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, at_least, at_most, exactly, only_shown
 from fleet.bench.scenario.evidence import Evidence, Told
 from fleet.bench.scenario.forms import Form, Tier

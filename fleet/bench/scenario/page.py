@@ -9,7 +9,7 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
-from fleet.bench.load import percentile
+from fleet.bench.percentiles import percentile
 from fleet.bench.report import BenchResult, with_unit
 from fleet.bench.scenario.chart import Chart, Point, Series, svg
 from fleet.bench.views import circumstances
