@@ -27,6 +27,7 @@ HEARD_S = 20.0
 MOMENT_S = 60.0
 OVER_S = 200.0
 BEGIN_APART_S = 2.0
+ROUNDS = 3
 
 
 class Moment(StrEnum):
@@ -91,18 +92,16 @@ class Ended:
     course: Course
 
     @property
-    def as_planned(self) -> bool:
+    def as_many_as_kills(self) -> bool:
         """One attempt for each kill, and the first."""
-        kills = len(self.struck)
-        return kills == len(self.plan.strikes) and self.course.attempts == kills + 1
+        return self.course.attempts == len(self.struck) + 1
 
 
-def plans(trials: Trials) -> list[Plan]:
-    """As many strikes as there are trials, every third interview with two; half of them in
-    mid-speech; the providers in turns."""
-    dice = trials.dice("actor_kill")
+def plans(dice: Random, count: int) -> list[Plan]:
+    """``count`` strikes, every third interview with two; half of them in mid-speech; the providers
+    in turns."""
     made: list[Plan] = []
-    while (left := trials.count - sum(len(plan.strikes) for plan in made)) > 0:
+    while (left := count - sum(len(plan.strikes) for plan in made)) > 0:
         number = len(made)
         turns = (2, 1) if number % 3 == 2 and left > 1 else (3,)
         strikes = tuple(_strike(dice, turns=most) for most in turns)
@@ -118,21 +117,25 @@ def _strike(dice: Random, *, turns: int) -> Strike:
 
 
 async def run(stage: Stage, trials: Trials) -> Measured:
-    planned = plans(trials)
     gate = asyncio.Semaphore(AT_ONCE)
+    ended: list[Ended] = []
 
     async def one(number: int, plan: Plan) -> Ended:
         async with gate:
             # Not all at once: they would all be at the same place of their conversation.
             await asyncio.sleep(BEGIN_APART_S * min(number, AT_ONCE))
             ended = await _interview(stage, plan)
-        advance(len(plan.strikes))
+        advance(len(ended.struck))
         return ended
 
     with trials.progress.steps("kills of session actors", trials.count) as advance:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(n, plan)) for n, plan in enumerate(planned)]
-    ended = [task.result() for task in tasks]
+        # A moment may not come before its interview is over: then another is drawn.
+        for number in range(ROUNDS):
+            missing = trials.count - sum(len(each.struck) for each in ended)
+            planned = plans(trials.dice("actor_kill", number), missing)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(n, plan)) for n, plan in enumerate(planned)]
+            ended += [task.result() for task in tasks]
     return Measured(
         bars=tuple(bars(ended, trials)),
         seeds=(trials.seed,),
@@ -238,7 +241,7 @@ def bars(ended: Sequence[Ended], trials: Trials) -> Iterator[Bar]:
     yield at_least("kills", len(struck), trials.count, "", _counts(struck))
     well = sum(each.carried_on and each.phase_before == each.phase_after for each in struck)
     yield exactly("carried on in the same phase", evidence.percent(well, len(struck)), 100, "%")
-    odd = sum(not one.as_planned for one in ended)
+    odd = sum(not one.as_many_as_kills for one in ended)
     yield exactly("interviews with more or fewer attempts than kills and one", odd, 0, "")
     yield from evidence.of_courses([one.course for one in ended])
     yield from _silences(struck, trials)

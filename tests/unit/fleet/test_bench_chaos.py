@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from agent_actor.contract import EndReason, Provider
@@ -117,7 +119,7 @@ class TestCourses:
 
 class TestActorKills:
     def test_as_many_kills_as_trials_some_twice_and_both_providers(self) -> None:
-        plans = actor_kill.plans(trials(60))
+        plans = actor_kill.plans(Random(7), 60)
         assert sum(len(plan.strikes) for plan in plans) == 60
         assert {len(plan.strikes) for plan in plans} == {1, 2}
         assert {plan.provider for plan in plans} == set(Provider)
@@ -125,8 +127,13 @@ class TestActorKills:
         assert set(moments) == set(actor_kill.Moment)
 
     def test_the_same_seed_draws_the_same(self) -> None:
-        assert actor_kill.plans(trials(20)) == actor_kill.plans(trials(20))
-        assert actor_kill.plans(trials(20)) != actor_kill.plans(trials(20, seed=8))
+        drawn = [
+            actor_kill.plans(trials(1, seed=seed).dice("actor_kill", 0), 20) for seed in (7, 7, 8)
+        ]
+        assert drawn[0] == drawn[1] != drawn[2]
+
+    def test_none_are_planned_where_none_are_missing(self) -> None:
+        assert actor_kill.plans(Random(7), 0) == []
 
 
 class TestFaults:
