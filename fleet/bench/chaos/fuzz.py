@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
@@ -94,7 +94,14 @@ async def run(stage: Stage, trials: Trials) -> Measured:
     left = await _left(stage)
     crashed = [name for name, pid in before.items() if (await _control()).get(name) != pid]
     bars = _bars(seen, len(asks), len(talks), left, crashed)
-    return Measured(bars=tuple(bars), seeds=(trials.seed,), data={**asdict(seen), "left": left})
+    data = {
+        "answers": {str(status): count for status, count in seen.answers.items()},
+        "wrong": seen.wrong,
+        "ends": dict(seen.ends),
+        "untyped": seen.untyped,
+        "left": left,
+    }
+    return Measured(bars=tuple(bars), seeds=(trials.seed,), data=data)
 
 
 def _bars(
@@ -105,7 +112,7 @@ def _bars(
     yield exactly("neither a success nor a problem that says why", len(seen.wrong), 0, "", told)
     for status, count in sorted(seen.answers.items()):
         yield only_shown(f"answered {status}", count, "")
-    yield at_least("interviews with bad input", seen.ends.total(), talks, "", str(seen.ends))
+    yield at_least("interviews with bad input", seen.ends.total(), talks, "", str(dict(seen.ends)))
     told = "; ".join(seen.untyped[:3])
     yield exactly("ended by an error of no type", len(seen.untyped), 0, "", told)
     yield exactly("left over", len(left), 0, "", ", ".join(left[:3]))
