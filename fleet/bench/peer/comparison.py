@@ -55,7 +55,7 @@ class Form:
     pool: int
     live: LivePlan | None
     standing_s: float
-    lost_after_s: float = 45.0
+    lost_after_s: float = 30.0
     """What nobody has heard anything of by then is lost; the percentiles tell what is late."""
 
 
@@ -70,7 +70,7 @@ SMOKE = Form(
     pool=4,
     live=None,
     standing_s=2.0,
-    lost_after_s=30.0,
+    lost_after_s=20.0,
 )
 
 
