@@ -3,10 +3,15 @@ PYTHON ?= $(shell command -v python3 || command -v python)
 BIN := .venv/bin
 CODE := agent_actor autoscaler fleet loadtest serve tests
 
-# The short forms of the benchmarks, each an executable module: python -m NAME --smoke
-SMOKE_BENCHMARKS := fleet.bench.autoscaler fleet.bench.budget fleet.bench.reports fleet.bench.actors
+# Integration tests mostly wait: two files at a time, each process with parts of its own. What judges
+# how something sounds has the machine to itself.
+SIDE_BY_SIDE = $(BIN)/python -m pytest tests/integration -m "not alone" -n 2 --dist loadfile
+ALONE = $(BIN)/python -m pytest tests/integration -m alone
 
-.PHONY: help setup demo test unit integration check format bench-autoscaler bench-budget bench-live bench-reports bench-relay bench-peer smoke-bench lock upgrade clean
+# The short forms of the benchmarks, each an executable module: python -m NAME --smoke
+SMOKE_BENCHMARKS := fleet.bench.autoscaler fleet.bench.budget fleet.bench.reports fleet.bench.actors fleet.bench.chaos
+
+.PHONY: help setup demo test unit integration check format bench-autoscaler bench-budget bench-live bench-reports bench-relay bench-peer chaos smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -21,14 +26,16 @@ demo: setup ## Four interviews at once, on real parts, against the simulators
 test: setup ## Unit tests, then integration tests on real parts
 	@$(BIN)/python -m pytest tests/unit
 	@$(BIN)/python -m fleet.local.tools
-	@$(BIN)/python -m pytest tests/integration
+	@$(SIDE_BY_SIDE)
+	@$(ALONE)
 
 unit: setup ## Unit tests alone
 	@exec $(BIN)/python -m pytest tests/unit
 
 integration: setup ## Integration tests alone
 	@$(BIN)/python -m fleet.local.tools
-	@exec $(BIN)/python -m pytest tests/integration
+	@$(SIDE_BY_SIDE)
+	@$(ALONE)
 
 check: setup ## Lint, format, types, import rules, unit tests: the same as CI
 	@$(BIN)/ruff check $(CODE)
@@ -59,6 +66,10 @@ bench-relay: setup ## Whether gathering reports on each node pays
 bench-peer: setup ## This fleet beside a livekit-agents worker, on the same parts
 	@$(BIN)/python -m fleet.local.tools
 	@exec $(BIN)/python -m fleet.bench.peer
+
+chaos: setup ## Every part killed while interviews run: does any of them notice?
+	@$(BIN)/python -m fleet.local.tools
+	@exec $(BIN)/python -m fleet.bench.chaos
 
 smoke-bench: setup ## The benchmarks in their short forms
 	@$(if $(SMOKE_BENCHMARKS),,echo "smoke-bench: no benchmark is listed yet (SMOKE_BENCHMARKS in the Makefile)")

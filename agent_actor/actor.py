@@ -98,6 +98,12 @@ class SessionActor:
         if self._session is not None:
             self._session.stop(order)
 
+    async def hand_over(self, patience_s: float) -> None:
+        """Ask the session to leave the interview to another actor; returns at once, ``run``'s
+        result then says ``handed_over``, if the interview did not end before."""
+        if self._session is not None:
+            self._session.hand_over(patience_s)
+
     async def restrain(self, allowance: Allowance) -> None:
         """A new allowance out of turn: the limit was changed."""
         if self._session is not None:
@@ -112,6 +118,7 @@ class SessionActor:
         ahead = self._warm.preopened
         return Pulse(
             age_s=time.monotonic() - self._started,
+            node_id=ray.get_runtime_context().get_node_id(),
             ahead_open=ahead is not None and ahead.open,
             ahead={} if ahead is None else {fate.value: n for fate, n in ahead.fates.items()},
         )

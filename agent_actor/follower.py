@@ -21,16 +21,28 @@ from agent_actor.journal import EventKind
 from agent_actor.lifecycle import Command, LifeAges, Stage
 from agent_actor.messages import StopMode, StopOrder, Verdict
 from agent_actor.recorder import Recorder
-from agent_actor.signals import Broken, GoodbyeSpoken, ProtocolOver, Signal, TurnToAnswer
+from agent_actor.signals import (
+    Broken,
+    GoodbyeSpoken,
+    HandOver,
+    ProtocolOver,
+    Signal,
+    TurnToAnswer,
+)
 from agent_actor.transport import RoomChange, RoomEvent, ending_of
+
+LEAVING_LOOK_S = 0.05
+BETWEEN_TURNS_S = 0.3
+"""For so long nobody has had the word: the model may speak on after a function call."""
 
 log = structlog.get_logger(__name__)
 
 
 class Follower:
-    """``run`` consumes ``signals`` and returns when the session is over; the reason is in the
-    recorder's outcome. ``participant_here`` tells who was there before we began to listen,
-    ``left`` what an earlier actor of this session left, as it is by now.
+    """``run`` consumes ``signals`` and returns when the session is over, the reason being in the
+    recorder's outcome, or when it is ``handed_over`` and is not. ``participant_here`` tells who was
+    there before we began to listen, ``left`` what an earlier actor of this session left, as it is
+    by now. ``between_turns``: whether the participant has been asked and nobody speaks.
     """
 
     def __init__(
@@ -43,6 +55,7 @@ class Follower:
         recorder: Recorder,
         signals: asyncio.Queue[Signal],
         participant_here: bool,
+        between_turns: Callable[[], bool],
         left: Checkpoint | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -62,6 +75,10 @@ class Follower:
         self._audio_due_at: float | None = None
         self._goodbye: asyncio.Task[None] | None = None
         self._short_of_money = False
+        self._between_turns = between_turns
+        self._leave_by: float | None = None
+        self._between_since: float | None = None
+        self.handed_over = False
 
     @property
     def participant_present(self) -> bool:
@@ -87,7 +104,7 @@ class Follower:
             self._carries_on = False
             if self._ending is not None:
                 await self._step(lifecycle.EndWanted(reason=self._ending, goodbye=True))
-            while self._life.stage is not Stage.ENDED:
+            while self._life.stage is not Stage.ENDED and not self.handed_over:
                 signal = await self._next_signal()
                 if signal is not None:
                     await self._handle(signal)
@@ -102,6 +119,7 @@ class Follower:
             lifecycle.next_deadline(self._limits, self._life),
             self._conductor.deadline() if self._life.stage is Stage.LIVE else None,
             self._audio_due_at,
+            None if self._leave_by is None else self._clock() + LEAVING_LOOK_S,
         )
         due = min((d for d in deadlines if d is not None), default=None)
         timeout_s = None if due is None else max(0.0, due - self._clock())
@@ -118,6 +136,19 @@ class Follower:
         due = self._conductor.deadline()
         if self._life.stage is Stage.LIVE and due is not None and now >= due:
             await self._conductor.tick()
+        self.handed_over = self._may_leave(now)
+
+    def _may_leave(self, now: float) -> bool:
+        """A session that is ending is not worth another actor."""
+        if self._leave_by is None or self._life.stage in (Stage.CLOSING, Stage.ENDED):
+            return False
+        if self._life.stage is not Stage.LIVE or now >= self._leave_by:
+            return True
+        if not self._between_turns():
+            self._between_since = None
+            return False
+        self._between_since = now if self._between_since is None else self._between_since
+        return now - self._between_since >= BETWEEN_TURNS_S
 
     def _check_first_audio(self, now: float) -> None:
         if self._audio_due_at is None or now < self._audio_due_at:
@@ -155,6 +186,9 @@ class Follower:
                     self._conductor.answer()
             case GoodbyeSpoken():
                 await self._step(lifecycle.GoodbyeSaid())
+            case HandOver(patience_s=patience_s):
+                by = self._clock() + patience_s
+                self._leave_by = by if self._leave_by is None else min(by, self._leave_by)
             case Broken(error=error):
                 await self._lost(EndReason.PROVIDER_FAILED, error)
 

@@ -30,6 +30,7 @@ class EventKind(StrEnum):
     BUDGET = "budget"  # {verdict, spent_micro_usd, up_to_micro_usd}
     AUDIO = "audio"  # {first_audio_s} | Voice.statistics()
     # {from_attempt, gap_s, resumption, phase_id, elapsed_s, utterances} | {silence_s}
+    # | {change: handed_over, resumption}
     RECOVERY = "recovery"
     NOTE = "note"  # {text: settings not mapped, degraded modes}
 
@@ -60,6 +61,8 @@ class LiveState:
     spent_micro_usd: int = 0
     estimate_micro_usd: int = 0
     updated_at: float = 0.0
+    handed_over: bool = False
+    """Its actor has left it to another, which has not begun yet."""
 
 
 def journal_key(namespace: str, session_id: SessionId) -> str:

@@ -1,10 +1,10 @@
 """Writes a session's journal, live state and checkpoint to Redis without ever holding up the
 interview.
 
-``record``, ``live`` and ``keep`` only put things into a bounded buffer. One task of the writer's
-own sends what is there, at most ten times a second, in one script that is atomic and may run
-twice. While Redis is away the buffer fills, then its oldest entries are dropped and counted, and
-the journal says how many are missing when Redis is back.
+``record`` and ``live`` only put things into a bounded buffer. One task of the writer's own sends
+what is there, with the checkpoint as it is then, at most ten times a second, in one script that is
+atomic and may run twice. While Redis is away the buffer fills, then its oldest entries are dropped
+and counted, and the journal says how many are missing when Redis is back.
 """
 
 from __future__ import annotations
@@ -129,8 +129,7 @@ class JournalWriter:
         self._max_buffered = max_buffered
         self._buffer: deque[_Entry] = deque()
         self._live: LiveState | None = None
-        self._kept: dict[str, str] = {}
-        """The checkpoint's texts as they are to be."""
+        self._keep: Callable[[], tuple[str, str] | None] = lambda: None
         self._kept_sent: dict[str, str] = {}
         self._count = 0
         self._dropped = 0
@@ -172,10 +171,11 @@ class JournalWriter:
         self._live = state
         self._wanted.set()
 
-    def keep(self, state: str, said: str) -> None:
-        """Replace the checkpoint; what has not changed is not sent again. It goes with the live
-        state."""
-        self._kept = {checkpoint.STATE_FIELD: state, checkpoint.SAID_FIELD: said}
+    def keep(self, texts: Callable[[], tuple[str, str] | None]) -> None:
+        """Where the checkpoint comes from, as state and what was said; None: there is none yet. It
+        goes with the live state and is asked for when that is sent. What has not changed is not
+        sent again."""
+        self._keep = texts
 
     async def recall(self, deadline_s: float = RECALL_DEADLINE_S) -> Checkpoint | None:
         """The checkpoint that an earlier attempt left, and cut that attempt off from writing any
@@ -240,7 +240,7 @@ class JournalWriter:
         batch, live = list(islice(self._buffer, MAX_BATCH)), self._live
         if not batch and live is None:
             return True
-        kept = {n: t for n, t in self._kept.items() if live and self._kept_sent.get(n) != t}
+        kept = self._to_keep() if live is not None else {}
         try:
             await self._script(keys=self._keys, args=self._arguments(batch, live, kept))
         except (RedisError, OSError) as error:
@@ -252,6 +252,12 @@ class JournalWriter:
         if self._dropped_untold:
             self._tell_dropped()
         return True
+
+    def _to_keep(self) -> dict[str, str]:
+        if (texts := self._keep()) is None:
+            return {}
+        fields = zip((checkpoint.STATE_FIELD, checkpoint.SAID_FIELD), texts, strict=True)
+        return {name: text for name, text in fields if self._kept_sent.get(name) != text}
 
     def _arguments(
         self, batch: list[_Entry], live: LiveState | None, kept: dict[str, str]

@@ -64,6 +64,8 @@ class Pulse:
     """An actor lives. ``age_s``: since its process began to construct it."""
 
     age_s: float
+    node_id: str = ""
+    """The Ray node that it is on."""
     ahead_open: bool = False
     """It holds a connection that was opened ahead."""
     ahead: Mapping[str, int] = field(default_factory=dict)
@@ -218,3 +220,6 @@ class SessionResult:
     first audio frame."""
     preopened: Mapping[str, int] = field(default_factory=dict)
     """What became of connections that its actor opened ahead, by ``Fate``."""
+    handed_over: bool = False
+    """The interview is not over: another actor is to carry it on. ``end_reason`` is for the case
+    that none does."""

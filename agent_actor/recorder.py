@@ -34,7 +34,6 @@ class Recorder:
     """Writes events into the journal and keeps the live state beside them up to date.
 
     ``refresh`` fills in what others know (phase, money, who speaks); it is asked at each change.
-    So is ``kept``, for what a successor would need and what was said, as texts; None: nothing yet.
     """
 
     def __init__(self, journal: JournalWriter) -> None:
@@ -42,7 +41,6 @@ class Recorder:
         self._state = SessionState.ASSIGNED
         self.outcome = Outcome()
         self.refresh: Callable[[LiveState], LiveState] = lambda live: live
-        self.kept: Callable[[], tuple[str, str] | None] = lambda: None
 
     @property
     def state(self) -> SessionState:
@@ -62,13 +60,15 @@ class Recorder:
             data["reason"] = self.outcome.reason.value
         self.record(EventKind.STATE, **data)
 
+    def keep(self, texts: Callable[[], tuple[str, str] | None]) -> None:
+        """Where the checkpoint comes from; see JournalWriter."""
+        self._journal.keep(texts)
+
     async def recall(self) -> Checkpoint | None:
         """What an earlier attempt left; see JournalWriter."""
         return await self._journal.recall()
 
     def publish(self) -> None:
-        if (texts := self.kept()) is not None:
-            self._journal.keep(*texts)
         live = self.refresh(LiveState(state=self._state.value))
         self._journal.live(replace(live, updated_at=time.time()))
 

@@ -54,7 +54,7 @@ from agent_actor.providers.openai import TRANSCRIPTION_MODEL
 from agent_actor.rates import load_rates
 from agent_actor.recorder import Recorder
 from agent_actor.settings import AgentSettings
-from agent_actor.signals import Broken, ProtocolOver, Signal, TurnToAnswer
+from agent_actor.signals import Broken, HandOver, ProtocolOver, Signal, TurnToAnswer
 from agent_actor.spending import AskBudget, Spending
 from agent_actor.transport import RoomChange, RoomEvent, Transport, ending_of
 
@@ -101,6 +101,8 @@ class InterviewSession:
         self._dialogue = Dialogue()
         self._left: Checkpoint | None = None
         """By the actor that had this session before."""
+        self._leaving: Checkpoint | None = None
+        """As it stood when it was handed over: what is torn down after that changes nothing."""
         self._silent_since = 0.0
         self._silence_s: float | None = None
         self._signals: asyncio.Queue[Signal] = asyncio.Queue()
@@ -130,6 +132,11 @@ class InterviewSession:
         self._signals.put_nowait(order)
         self._over.set()
 
+    def hand_over(self, patience_s: float) -> None:
+        """Leave the interview to another actor, by ``patience_s`` from now; told again it can only
+        be sooner. One that is ending goes on to its end."""
+        self._signals.put_nowait(HandOver(patience_s=patience_s))
+
     def restrain(self, allowance: Allowance) -> None:
         """Take a new allowance out of turn."""
         if self._spending is not None:
@@ -142,7 +149,7 @@ class InterviewSession:
     async def run(self) -> SessionResult:
         """Never raises; cancellation ends the session at once and is passed on."""
         self._recorder.refresh = self._refresh
-        self._recorder.kept = self._kept
+        self._recorder.keep(self._kept)
         try:
             await self._interview()
         except AgentError as error:
@@ -153,7 +160,10 @@ class InterviewSession:
         finally:
             await self._end_tasks()
             await self._transport.aclose()
-            self._recorder.enter(SessionState.GONE)
+            if self._leaving is None:
+                self._recorder.enter(SessionState.GONE)
+            else:
+                self._recorder.publish()
         return self._result()
 
     # --- the stages
@@ -263,7 +273,8 @@ class InterviewSession:
             await self._start_voice(config, session, conductor)
             await self._follow(config, conductor)
         finally:
-            self._recorder.enter(SessionState.ENDING)
+            if self._leaving is None:
+                self._recorder.enter(SessionState.ENDING)
             await self._wind_up(session, conductor, provider)
 
     def _prepare(self, config: SessionConfig) -> ProviderModel:
@@ -355,9 +366,24 @@ class InterviewSession:
             recorder=self._recorder,
             signals=self._signals,
             participant_here=self._transport.is_present(config.participant_identity),
+            between_turns=self._between_turns,
             left=self._left.aged(time.time()) if self._left else None,
         )
         await self._follower.run()
+        if self._follower.handed_over:
+            self._leave()
+
+    def _between_turns(self) -> bool:
+        checkpoint = self._checkpoint()
+        return checkpoint is not None and resumption(checkpoint) is Resumption.LISTEN
+
+    def _leave(self) -> None:
+        leaving = self._checkpoint()
+        assert leaving is not None
+        self._recorder.record(
+            EventKind.RECOVERY, change="handed_over", resumption=resumption(leaving).value
+        )
+        self._leaving = leaving
 
     async def _wind_up(
         self, session: AgentSession[None], conductor: Conductor, provider: ProviderModel
@@ -378,7 +404,8 @@ class InterviewSession:
         await self._end_tasks()
         if self._spending is not None:
             await self._spending.settle()
-            await self._feed.finish()
+            if self._leaving is None:
+                await self._feed.finish()
 
     async def _end_tasks(self) -> None:
         for task in self._tasks:
@@ -478,6 +505,9 @@ class InterviewSession:
             self._note_turn(said)
 
     def _note_turn(self, said: Said) -> None:
+        if self._leaving is not None and said.speaker == "interviewer":
+            # Cut off by leaving: the successor is told, and tells the journal.
+            return
         self._dialogue.add(said)
         self._recorder.record(
             EventKind.TURN, speaker=said.speaker, text=said.text, interrupted=said.interrupted
@@ -497,15 +527,20 @@ class InterviewSession:
         if self._spending is not None:
             live = replace(live, **self._spending.figures())
         present = self._follower is not None and self._follower.participant_present
-        return replace(live, participant_present=present)
+        left = self._leaving is not None
+        return replace(live, participant_present=present, handed_over=left)
 
     def _kept(self) -> tuple[str, str] | None:
-        """The checkpoint, once there is something to carry on with."""
+        checkpoint = self._leaving or self._checkpoint()
+        return None if checkpoint is None else (checkpoint.state_text(), self._dialogue.said_text())
+
+    def _checkpoint(self) -> Checkpoint | None:
+        """Once there is something to carry on with; what was said is kept apart."""
         if self._follower is None or self._conductor is None or self._spending is None:
             return None
         voice = self._conductor.voice
         word = voice.interviewer or self._spending.responding
-        checkpoint = Checkpoint(
+        return Checkpoint(
             attempt=self._assignment.attempt,
             at=time.time(),
             life=self._follower.life,
@@ -516,7 +551,6 @@ class InterviewSession:
             answer_due=self._spending.responding,
             cut_off=self._dialogue.cut_off if word else "",
         )
-        return checkpoint.state_text(), self._dialogue.said_text()
 
     def _cost(self) -> Cost | None:
         if self._spending is None:
@@ -531,10 +565,11 @@ class InterviewSession:
     def _result(self) -> SessionResult:
         outcome = self._recorder.outcome
         error = outcome.error
+        left = self._leaving is not None
         return SessionResult(
             session_id=self._assignment.session_id,
             attempt=self._assignment.attempt,
-            end_reason=outcome.reason or EndReason.COMPLETED,
+            end_reason=outcome.reason or (EndReason.DRAINED if left else EndReason.COMPLETED),
             error_code=error.code if error else None,
             error=str(error) if error else None,
             retryable=bool(error and error.retryable),
@@ -546,6 +581,7 @@ class InterviewSession:
             provider_sessions=tuple(outcome.provider_sessions),
             unmapped=outcome.unmapped,
             silence_s=self._silence_s,
+            handed_over=left,
         )
 
 

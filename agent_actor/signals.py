@@ -28,10 +28,27 @@ class GoodbyeSpoken:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HandOver:
+    """Another actor is to carry on. Leave at the next moment at which no words are lost by it, and
+    after ``patience_s`` at the latest."""
+
+    patience_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Broken:
     """The interview cannot go on: the provider is gone, or a part of the session crashed."""
 
     error: AgentError
 
 
-Signal = RoomEvent | StopOrder | Verdict | ProtocolOver | TurnToAnswer | GoodbyeSpoken | Broken
+Signal = (
+    RoomEvent
+    | StopOrder
+    | Verdict
+    | ProtocolOver
+    | TurnToAnswer
+    | GoodbyeSpoken
+    | HandOver
+    | Broken
+)

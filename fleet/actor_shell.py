@@ -69,6 +69,9 @@ class ActorShell:
     async def stop(self, order: StopOrder) -> None:
         await self._actor.stop(order)
 
+    async def hand_over(self, patience_s: float) -> None:
+        await self._actor.hand_over(patience_s)
+
     async def restrain(self, allowance: Allowance) -> None:
         await self._actor.restrain(allowance)
 

@@ -4,6 +4,7 @@ runs went with it. What they wrote down about their end stands in the journal.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, StudyId
@@ -55,6 +56,8 @@ async def watch(
     """
     actor_id = ActorId(record.actor_id or "")
     while True:
+        if await handed_over(record, journal):
+            return replace(_result(record, EndReason.DRAINED), handed_over=True)
         if (reason := await last_words(record, journal)) is not None:
             return _result(record, reason)
         try:
@@ -67,6 +70,15 @@ async def watch(
         except FleetError:
             pass
         await sleep(WATCH_INTERVAL_S)
+
+
+async def handed_over(record: SessionRecord, journal: JournalReader) -> bool:
+    """Whether its actor has left it to another."""
+    try:
+        live = await journal.live(record.session_id)
+    except FleetError:
+        return False
+    return live is not None and live.handed_over
 
 
 async def last_words(record: SessionRecord, journal: JournalReader) -> EndReason | None:

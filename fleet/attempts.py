@@ -2,7 +2,8 @@
 
 An attempt is one actor's try. Before the agent has joined another actor may do better, and the
 participant notices nothing. When an actor is lost after that, another takes its place in the room
-and carries on from its checkpoint (or begins, where there is none yet): a recovery.
+and carries on from its checkpoint (or begins, where there is none yet): a recovery. When it was
+asked to hand over and did, that is a move: planned, so it counts against no bound.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Next(StrEnum):
     """Another actor, as nothing has happened yet."""
     RECOVER = "recover"
     """Another actor into the same room, to carry on there."""
+    MOVE = "move"
+    """The same, and the actor before has left of its own accord."""
     END = "end"
 
 
@@ -88,6 +91,8 @@ def end_of_loss(code: str, error: str, *, joined: bool, ordered: StopOrder | Non
 def next_step(end: AttemptEnd, standing: Standing, bounds: Bounds) -> Next:
     if standing.stopping:
         return Next.END
+    if end.result is not None and end.result.handed_over:
+        return Next.MOVE
     if end.joined and end.result is None and end.error_code in _LOST:
         return Next.RECOVER if standing.recoveries < bounds.max_recoveries else Next.END
     if standing.tries >= bounds.max_attempts:

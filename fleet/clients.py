@@ -8,11 +8,13 @@ from typing import Any
 from agent_actor.contract import ActorId, EndReason, SessionId, StudyId
 from agent_actor.messages import Allowance, JoinReport, StopMode, UsageReport
 from fleet.budget.costs import SessionCost
+from fleet.draining import Drain
 from fleet.errors import BudgetUnavailable, ControlPlaneUnavailable
 from fleet.parts import StartRequest
 from fleet.pool import PoolSnapshot, Reservation
 from fleet.ray_calls import RemoteActor
 from fleet.roster_actor import ROSTER, SUPERVISOR
+from fleet.roster_model import NodeId
 from fleet.supervisor import SupervisorSnapshot
 
 BUDGET = "budget"
@@ -30,6 +32,10 @@ class RayRosterClient:
     async def reassign(self, session_id: SessionId, wait_s: float) -> Reservation:
         return await self._wait("reassign", session_id, wait_s)
 
+    async def prepare_move(self, session_id: SessionId) -> bool:
+        ready: bool = await self._call("prepare_move", session_id)
+        return ready
+
     async def begin(self, session_id: SessionId) -> ActorId | None:
         found: ActorId | None = await self._call("begin", session_id)
         return found
@@ -37,8 +43,9 @@ class RayRosterClient:
     async def release(self, session_id: SessionId) -> None:
         await self._call("release", session_id)
 
-    async def drain(self, on: bool) -> None:
-        await self._call("drain", on)
+    async def drain(self, on: bool, nodes: frozenset[NodeId] = frozenset()) -> None:
+        """The whole fleet (``on``), and these nodes, whatever was said before."""
+        await self._call("drain", on, nodes)
 
     async def snapshot(self) -> PoolSnapshot:
         snapshot: PoolSnapshot = await self._call("snapshot")
@@ -84,6 +91,18 @@ class RaySupervisorClient:
             "wait_over", session_id, timeout_s, deadline_s=deadline_s
         )
         return over
+
+    async def drain(self, node_id: NodeId, deadline_s: float) -> Drain:
+        drain: Drain = await self._call("drain_node", node_id, deadline_s)
+        return drain
+
+    async def undrain(self, node_id: NodeId) -> bool:
+        was_draining: bool = await self._call("undrain_node", node_id)
+        return was_draining
+
+    async def drains(self) -> dict[NodeId, Drain]:
+        found: dict[NodeId, Drain] = await self._call("drains")
+        return found
 
     async def snapshot(self) -> SupervisorSnapshot:
         snapshot: SupervisorSnapshot = await self._call("snapshot")

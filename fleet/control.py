@@ -34,6 +34,7 @@ from fleet.budget.relay import RELAY_PREFIX
 from fleet.clients import BUDGET, RayBudgetClient, RayRosterClient, RaySupervisorClient
 from fleet.crew import ACTOR_PREFIX, ActorSpec
 from fleet.dispatcher import Dispatcher, DispatchLimits, DispatchParts
+from fleet.draining import WHOLE_FLEET
 from fleet.errors import ActorMissing, ControlPlaneUnavailable, FleetError
 from fleet.escalation import EscalationTiming
 from fleet.livekit_client import LiveKitClient
@@ -125,11 +126,17 @@ def control_plane(settings: FleetSettings) -> ControlPlane:
     )
 
 
-async def drain_control_plane(settings: FleetSettings, *, on: bool = True) -> None:
-    """Refuse new sessions, or take them again. Those under way and those that already wait for
-    an actor go on. Raises ControlPlaneUnavailable.
+async def drain_control_plane(settings: FleetSettings, *, deadline_s: float) -> None:
+    """Refuse new sessions from now on. Those under way, and those that already wait for an actor,
+    go on; what is live at the deadline is ended, reason ``drained``. Raises
+    ControlPlaneUnavailable, RegistryUnavailable.
     """
-    await control_plane(settings).roster.drain(on)
+    await control_plane(settings).supervisor.drain(WHOLE_FLEET, deadline_s)
+
+
+async def undrain_control_plane(settings: FleetSettings) -> None:
+    """Take new sessions again. Raises like ``drain_control_plane``."""
+    await control_plane(settings).supervisor.undrain(WHOLE_FLEET)
 
 
 async def fleet_snapshot(settings: FleetSettings) -> FleetSnapshot:
@@ -150,6 +157,7 @@ async def stop_control_plane(
     roster, supervisor = RemoteActor(ROSTER, namespace), RemoteActor(SUPERVISOR, namespace)
     await _try("drain", roster.call, "drain", True, deadline_s=5.0)
     if drain_s > 0:
+        await _try("drain", supervisor.call, "drain_node", WHOLE_FLEET, drain_s, deadline_s=5.0)
         await _try("idle", supervisor.call, "idle", drain_s, deadline_s=drain_s + 5.0)
     deadline_s = goodbye_s + SHUTDOWN_DEADLINE_S
     await _try("supervisor", supervisor.call, "shutdown", goodbye_s, deadline_s=deadline_s)

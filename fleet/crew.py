@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from fleet import ray_calls
 from fleet.actor_shell import shell_for
 from fleet.errors import ActorLost
 from fleet.ray_calls import ActorOptions, RemoteActor
+from fleet.roster_model import NodeId
 
 ACTOR_PREFIX = "session-actor-"
 MEET_DEADLINE_S = 10.0
@@ -57,8 +58,9 @@ class ActorSpec:
 class Crew(Protocol):
     """What the pool does to actors. ``kill`` returns at once and never fails."""
 
-    async def start(self, actor_id: ActorId) -> WarmReport:
-        """Make it and wait until it is warm. Raises ControlPlaneUnavailable."""
+    async def start(self, actor_id: ActorId, not_on: Sequence[NodeId] = ()) -> WarmReport:
+        """Make it, on none of those nodes, and wait until it is warm. Raises
+        ControlPlaneUnavailable."""
 
     async def rejoin(self, actor_id: ActorId) -> WarmReport:
         """The same for one that an earlier roster made."""
@@ -66,6 +68,9 @@ class Crew(Protocol):
     async def ping(self, actor_id: ActorId, deadline_s: float) -> Pulse | None:
         """None: it lives and says no more. Raises ActorLost (it is dead) or NoAnswer (it may be
         busy)."""
+
+    async def look(self, actor_id: ActorId, deadline_s: float) -> Pulse | None:
+        """``ping`` for one that an earlier roster made."""
 
     async def introduce(self, actor_id: ActorId) -> None:
         """Make it known to whoever will hand sessions to it. Raises ControlPlaneUnavailable."""
@@ -87,7 +92,7 @@ class RayCrew:
         self._namespace = namespace
         self._handles: dict[ActorId, Any] = {}
 
-    async def start(self, actor_id: ActorId) -> WarmReport:
+    async def start(self, actor_id: ActorId, not_on: Sequence[NodeId] = ()) -> WarmReport:
         slots = ray_calls.has_resource(ray_calls.SLOT_RESOURCE)
         options = ActorOptions(
             name=actor_name(actor_id),
@@ -95,6 +100,7 @@ class RayCrew:
             num_cpus=self._spec.num_cpus,
             resources={ray_calls.SLOT_RESOURCE: 1} if slots else {},
             runtime_env=self._spec.worker_env(),
+            not_on=tuple(not_on),
         )
         self._handles[actor_id] = ray_calls.create(self._shell, options, actor_id)
         return await self._warm(actor_id)
@@ -111,6 +117,10 @@ class RayCrew:
             handle.ping.remote(), part=actor_name(actor_id), deadline_s=deadline_s
         )
         return pulse if isinstance(pulse, Pulse) else None
+
+    async def look(self, actor_id: ActorId, deadline_s: float) -> Pulse | None:
+        self._handles[actor_id] = ray_calls.find(actor_name(actor_id), self._namespace)
+        return await self.ping(actor_id, deadline_s)
 
     async def introduce(self, actor_id: ActorId) -> None:
         handle = self._handles.get(actor_id)

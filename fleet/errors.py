@@ -14,6 +14,7 @@
     ├── NotBegun                   a session was held for LiveKit, which then did not assign it
     ├── JobConfigInvalid           a LiveKit job from which no contract can be had
     ├── FleetFull                  no slot now (retryable after ``retry_after_s``)
+    ├── NodeNotFound               no node of that name, or several
     ├── FleetDraining              no new sessions here any more (retryable elsewhere)
     ├── DispatchFailed             a session could not be started; names the step
     │   └── DispatchTimeout        the step did not end within the deadline (retryable)
@@ -189,6 +190,16 @@ class FleetFull(FleetError):
         super().__init__("every session slot is taken")
         self.retry_after_s = retry_after_s
         self.estimated_wait_s = estimated_wait_s
+
+
+class NodeNotFound(FleetError):
+    code = "node_not_found"
+    http_status = 404
+
+    def __init__(self, wanted: str, *, several: bool = False) -> None:
+        why = "several nodes are called so" if several else "no node of this cluster"
+        super().__init__(f"{wanted}: {why}")
+        self.wanted = wanted
 
 
 class FleetDraining(FleetError):

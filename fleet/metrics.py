@@ -105,6 +105,19 @@ SPECS = (
         meaning="Interviews that another actor was sent to carry on, by why theirs was lost.",
     ),
     Spec(
+        name="fleet_moves_total",
+        kind=Counter,
+        labels=(),
+        meaning="Interviews that an actor has left, as asked, for another to carry on.",
+    ),
+    Spec(
+        name="fleet_move_rejoin_seconds",
+        kind=Histogram,
+        labels=(),
+        meaning="From an actor having left its interview to its successor in the room.",
+        buckets_s=_JOIN_S,
+    ),
+    Spec(
         name="fleet_recovery_rejoin_seconds",
         kind=Histogram,
         labels=(),

@@ -66,6 +66,9 @@ class RosterClient(Protocol):
 
     async def reassign(self, session_id: SessionId, wait_s: float) -> Reservation: ...
 
+    async def prepare_move(self, session_id: SessionId) -> bool:
+        """Whether ``reassign`` will have another actor at once."""
+
     async def begin(self, session_id: SessionId) -> ActorId | None: ...
 
     async def release(self, session_id: SessionId) -> None: ...

@@ -10,8 +10,9 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -25,9 +26,11 @@ from fleet.owned_tasks import OwnedTasks
 from fleet.preopened import PulseTally, counted
 from fleet.roster import Roster
 from fleet.roster_model import (
+    ActorState,
     Command,
     Grant,
     KillActor,
+    NodeId,
     RosterLimits,
     RosterSnapshot,
     StartActor,
@@ -105,6 +108,8 @@ class Pool:
             self._roster.adopt(actor_id, session_id, self._clock())
             if session_id is None:
                 self._tasks.start(self._get_warm(actor_id, self._crew.rejoin))
+            else:
+                self._tasks.start(self._find(actor_id))
         self._tasks.start(self._keep())
         self._tasks.start(self._keep_checking())
 
@@ -142,15 +147,22 @@ class Pool:
     def report_lost(self, actor_id: ActorId) -> None:
         self._apply(self._roster.actor_lost(actor_id, self._clock()))
 
-    def drain(self, on: bool) -> None:
-        self._roster.drain(on)
+    def prepare_move(self, session_id: SessionId) -> bool:
+        """See the roster's; the actor that it answers for was warm at its last pulse."""
+        ready = self._roster.prepare_move(session_id, self._clock())
         self._apply([])
+        return ready
+
+    def drain(self, on: bool, nodes: Set[NodeId] = frozenset()) -> None:
+        """``on``: the whole fleet. Both are as they are to be from now on."""
+        self._roster.drain(on)
+        self._apply(self._roster.drain_nodes(nodes, self._clock()))
 
     def snapshot(self) -> PoolSnapshot:
         books = self._roster.snapshot(self._clock())
         return PoolSnapshot(
             books=books,
-            nodes={actor: report.node_id for actor, report in self._warm_reports.items()},
+            nodes={a.actor_id: a.node_id for a in books.actors if a.node_id},
             pids={actor: report.pid for actor, report in self._warm_reports.items()},
             warm_s=tuple(self._recent_warm_s),
             last_start_error=self._last_start_error,
@@ -199,8 +211,9 @@ class Pool:
     def _execute(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
-                case StartActor(actor_id=actor_id):
-                    self._tasks.start(self._get_warm(actor_id, self._crew.start))
+                case StartActor(actor_id=actor_id, not_on=nodes):
+                    start = partial(self._crew.start, not_on=nodes)
+                    self._tasks.start(self._get_warm(actor_id, start))
                 case KillActor(actor_id=actor_id):
                     self._end_actor(actor_id)
                 case Grant(session_id=session_id, actor_id=actor_id):
@@ -244,12 +257,27 @@ class Pool:
         self._metrics.histogram("fleet_actor_warm_seconds").observe(report.warm_s)
         self._warm_reports[actor_id] = report
         self._recent_warm_s = [*self._recent_warm_s[-99:], report.warm_s]
-        self._apply(self._roster.actor_warm(actor_id, self._clock()))
+        node_id = NodeId(report.node_id)
+        self._apply(self._roster.actor_warm(actor_id, self._clock(), node_id))
         try:
             await self._crew.introduce(actor_id)
         except FleetError as error:
             # Whoever needs it finds it, in more time.
             log.info("actor_not_introduced", actor_id=actor_id, error=str(error))
+
+    async def _find(self, actor_id: ActorId) -> None:
+        """On which node an adopted actor is: it says so with its pulse."""
+        while self._roster.state_of(actor_id) is ActorState.LIVE:
+            try:
+                pulse = await self._crew.look(actor_id, CHECK_PING_S)
+            except ActorLost:
+                return
+            except FleetError:
+                await self._sleep(self._check_interval_s)
+                continue
+            if pulse is not None and pulse.node_id:
+                self._roster.actor_is_on(actor_id, NodeId(pulse.node_id))
+            return
 
     async def _keep(self) -> None:
         """Ticks when something is due and nothing else has happened before."""

@@ -32,6 +32,9 @@ from fleet.errors import ActorLost, ActorMissing, ControlPlaneUnavailable, NoAns
 SLOT_RESOURCE = "session_slot"
 """A custom resource of Ray nodes, one for each session that a node may carry."""
 
+NODE_ID_LABEL = "ray.io/node-id"
+"""Ray's own, on every node."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ActorOptions:
@@ -47,6 +50,8 @@ class ActorOptions:
     runtime_env: dict[str, Any] = field(default_factory=dict)
     node_id: str | None = None
     """On this node and no other; None: wherever there is room."""
+    not_on: tuple[str, ...] = ()
+    """On none of these nodes."""
 
     def as_kwargs(self) -> dict[str, Any]:
         return {
@@ -60,11 +65,16 @@ class ActorOptions:
             "resources": self.resources,
             **({"runtime_env": self.runtime_env} if self.runtime_env else {}),
             **({"scheduling_strategy": _only_on(self.node_id)} if self.node_id else {}),
+            **({"label_selector": _none_of(self.not_on)} if self.not_on else {}),
         }
 
 
 def _only_on(node_id: str) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node_id, soft=False)
+
+
+def _none_of(node_ids: tuple[str, ...]) -> dict[str, str]:
+    return {NODE_ID_LABEL: f"!in({','.join(node_ids)})"}
 
 
 def is_connected() -> bool:
@@ -134,6 +144,34 @@ async def names_soon(namespace: str, prefix: str, *, deadline_s: float) -> list[
     """``names``, without holding up the loop meanwhile. Raises ControlPlaneUnavailable."""
     looking = asyncio.get_running_loop().run_in_executor(_LOOKING, names, namespace, prefix)
     return cast(list[str], await answer(looking, part="ray", deadline_s=deadline_s))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayNode:
+    """One that is alive."""
+
+    node_id: str
+    address: str
+    host: str
+
+
+async def nodes_soon(*, deadline_s: float) -> list[RayNode]:
+    """Without holding up the loop. Raises ControlPlaneUnavailable. For about 20 s after the head
+    was lost its old node may still be among them."""
+    looking = asyncio.get_running_loop().run_in_executor(_LOOKING, _nodes)
+    return cast(list[RayNode], await answer(looking, part="ray", deadline_s=deadline_s))
+
+
+def _nodes() -> list[RayNode]:
+    return [
+        RayNode(
+            node_id=node["NodeID"],
+            address=node["NodeManagerAddress"],
+            host=node["NodeManagerHostname"],
+        )
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
 
 
 def kill(handle: Any) -> None:

@@ -210,7 +210,9 @@ def _overstayed(
     if joined_at is None:
         return
     here_s = look.at - joined_at
-    if record.session_timeout_s is not None and here_s > record.session_timeout_s:
+    # A successor's clock goes on from its predecessor's.
+    lasted_s = look.at - (record.first_joined_at or joined_at)
+    if record.session_timeout_s is not None and lasted_s > record.session_timeout_s:
         yield Kind.OVERTIME, session_id, limits.goodbye_s
     if not limits.follows_rooms or record.state not in _HAS_A_ROOM:
         return

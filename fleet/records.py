@@ -48,6 +48,9 @@ class SessionRecord:
     node_id: str | None = None
     joined_at: float | None = None
     """When the agent of this attempt was in the room."""
+    first_joined_at: float | None = None
+    """The same of the first of the attempts that carry on from each other: the session's time
+    limit counts from here."""
     ended_at: float | None = None
     end_reason: EndReason | None = None
     """Set together with ``gone`` and never changed after."""
@@ -94,6 +97,7 @@ class RecordChanges(RecordFacts, total=False):
     actor_id: str | None
     node_id: str | None
     joined_at: float
+    first_joined_at: float
     ended_at: float
     end_reason: EndReason
     error_code: str | None

@@ -107,7 +107,7 @@ class Registry:
 
     async def ping(self) -> None:
         """Returns if Redis answers."""
-        with _reaching("ping"):
+        with reaching("ping"):
             await self._redis.ping()
 
     async def create(self, record: SessionRecord, *, body_hash: str = "") -> Created:
@@ -122,7 +122,7 @@ class Registry:
             *(record.idempotency_key or "", body_hash, self._idempotency_ttl_s),
             secrets.token_hex(8),
         ]
-        with _reaching("create"):
+        with reaching("create"):
             answer = await self._create(args=[*arguments, *_flat(fields)])
             await self._sweep(args=[self._ns, self._clock(), _SWEEP_BATCH])
         match answer[0]:
@@ -143,7 +143,7 @@ class Registry:
         return record
 
     async def find(self, session_id: str) -> SessionRecord | None:
-        with _reaching("get"):
+        with reaching("get"):
             fields = await self._redis.hgetall(self._key(session_id))
         return from_fields(cast(dict[str, str], fields)) if fields else None
 
@@ -199,7 +199,7 @@ class Registry:
         Idempotency-Key may try again. Gone without a trace; withdrawing twice is fine. Raises
         StateConflict once it was assigned.
         """
-        with _reaching("withdraw"):
+        with reaching("withdraw"):
             answer = await self._withdraw(args=[self._ns, session_id])
         if answer[0] == "conflict":
             raise _conflict(session_id, answer[1], 1, "withdraw")
@@ -208,7 +208,7 @@ class Registry:
         """Let the key be used for a new session; the record stays. For failures that a repeated
         request should really try again. Another session's claim is left alone.
         """
-        with _reaching("release_claim"):
+        with reaching("release_claim"):
             await self._unclaim(args=[self._ns, session_id, idempotency_key])
 
     async def add_observer(self, session_id: str, identity: str, *, ttl_s: int, most: int) -> None:
@@ -216,7 +216,7 @@ class Registry:
         again only prolongs that. Raises SessionNotFound, StateConflict for a session that is over
         or has no room yet, TooManyObservers beyond ``most``.
         """
-        with _reaching("add_observer"):
+        with reaching("add_observer"):
             answer = await self._add_observer(
                 args=[self._ns, session_id, identity, self._clock(), ttl_s, most]
             )
@@ -231,7 +231,7 @@ class Registry:
     async def observers(self, session_id: str) -> tuple[str, ...]:
         """Identities whose places have not expired, the oldest first; none for a session that is
         not known."""
-        with _reaching("observers"):
+        with reaching("observers"):
             key = f"{self._ns}:observers:{session_id}"
             found = await self._redis.zrangebyscore(key, f"({self._clock()}", "+inf")
         return tuple(cast(Sequence[str], found))
@@ -240,7 +240,7 @@ class Registry:
         """The registry's part of a deletion request: identity, key and error text go, life and
         money stay. Raises SessionNotFound.
         """
-        with _reaching("anonymise"):
+        with reaching("anonymise"):
             answer = await self._anonymise(args=[self._ns, session_id, now])
         if answer[0] == "missing":
             raise SessionNotFound(session_id)
@@ -261,7 +261,7 @@ class Registry:
         index = self._index(study_id, state)
         start = "+" if cursor is None else f"({_from_cursor(cursor)}"
         wanted = max(1, min(limit, MAX_PAGE))
-        with _reaching("list"):
+        with reaching("list"):
             found = cast(
                 Sequence[str],
                 await self._redis.zrevrangebylex(index, start, "-", start=0, num=wanted + 1),
@@ -284,7 +284,7 @@ class Registry:
 
     async def counts(self, *, study_id: str | None = None) -> dict[SessionState, int]:
         """How many sessions are in each state; ended ones until their records expire."""
-        with _reaching("counts"):
+        with reaching("counts"):
             await self._sweep(args=[self._ns, self._clock(), MAX_PAGE])
             async with self._redis.pipeline(transaction=True) as pipe:
                 for state in LIFE:
@@ -301,7 +301,7 @@ class Registry:
         life: bool,
     ) -> SessionRecord:
         fields = changes_to_fields(changes)
-        with _reaching("update"):
+        with reaching("update"):
             answer = await self._update(
                 args=[
                     *(self._ns, session_id, json.dumps(RANK)),
@@ -332,7 +332,7 @@ class Registry:
 
 
 @contextmanager
-def _reaching(operation: str) -> Iterator[None]:
+def reaching(operation: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:

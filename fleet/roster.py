@@ -12,6 +12,9 @@ returns what is left to do as commands. Whoever owns the roster executes them in
   actor keep their slot and go before those that had none yet.
 * A reservation that nobody begins within its lease is taken back; the actor, unused, is warm
   again. Beginning it afterwards is refused, so the actor is never given away twice.
+* A node that is draining keeps its live actors and loses the others; none is started there. A
+  session that is to leave it has a **successor** set aside, before all who wait, and keeps its own
+  actor until it is reassigned.
 
 Every operation on a session may be repeated without doing more than once would.
 """
@@ -19,7 +22,7 @@ Every operation on a session may be repeated without doing more than once would.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from agent_actor.contract import ActorId, SessionId
@@ -32,6 +35,7 @@ from fleet.roster_model import (
     Command,
     Grant,
     KillActor,
+    NodeId,
     RosterLimits,
     RosterSnapshot,
     StartActor,
@@ -47,6 +51,7 @@ class _Actor:
     state: ActorState
     since: float
     session_id: SessionId | None = None
+    node_id: NodeId | None = None
 
 
 @dataclass(kw_only=True)
@@ -59,6 +64,8 @@ class _Permit:
     estimate_s: float = 0.0
     holds_slot: bool = False
     began_at: float | None = None
+    successor_id: ActorId | None = None
+    """Set aside to carry it on, while ``actor_id`` still has it."""
 
 
 class Roster:
@@ -70,6 +77,9 @@ class Roster:
         self._actors: dict[ActorId, _Actor] = {}
         self._permits: dict[SessionId, _Permit] = {}
         self._queue: list[SessionId] = []
+        self._movers: list[SessionId] = []
+        """They wait for a successor, while their own actor goes on."""
+        self._draining_nodes: frozenset[NodeId] = frozenset()
         self._counted: Counter[str] = Counter()
         self._turned_away: Counter[str] = Counter()
         self._forecast = Forecast(warm_s=limits.expected_warm_s, lanes=limits.max_starting)
@@ -109,7 +119,9 @@ class Roster:
             return [self._answer_again(held)]
         commands: list[Command | Wait] = [*self._dismiss(held.actor_id, now)]
         again = _Permit(session_id=session_id, until=now + wait_s, holds_slot=True)
-        actor = self._first_warm()
+        successor = self._actors.get(held.successor_id) if held.successor_id else None
+        self._movers = [s for s in self._movers if s != session_id]
+        actor = successor or self._first_warm()
         if actor is not None:
             return [*commands, self._give(again, actor, now)]
         answer = self._enqueue(again, now, wait_s)
@@ -144,18 +156,42 @@ class Roster:
             return [answer, *self._serve_queue(now)]
         if held.began_at is not None:
             self._forecast.ended(now - held.began_at)
-        actor = self._actors.get(held.actor_id)
+        return [*self._give_back(held, now), *self._let_go(held.actor_id, now)]
+
+    def prepare_move(self, session_id: SessionId, now: float) -> bool:
+        """Whether another actor is set aside for this live session, to be had by ``reassign``. If
+        not, the next one that gets warm is: ask again."""
+        held = self._permits.get(session_id)
+        if held is None or held.actor_id is None:
+            return False
+        if held.successor_id is None and session_id not in self._movers:
+            self._movers.append(session_id)
+            self._serve_movers(now)
+        return held.successor_id is not None
+
+    def _give_back(self, held: _Permit, now: float) -> list[Command]:
+        """It is not to be moved (any more)."""
+        self._movers = [s for s in self._movers if s != held.session_id]
+        successor_id, held.successor_id = held.successor_id, None
+        successor = self._actors.get(successor_id) if successor_id else None
+        return [] if successor is None else self._make_warm(successor, now)
+
+    def _let_go(self, actor_id: ActorId, now: float) -> list[Command]:
+        actor = self._actors.get(actor_id)
         if actor is not None and actor.state is ActorState.RESERVED:
             return self._make_warm(actor, now)
-        return [*self._dismiss(held.actor_id, now), *self._serve_queue(now)]
+        return [*self._dismiss(actor_id, now), *self._serve_queue(now)]
 
     # Actors
 
-    def actor_warm(self, actor_id: ActorId, now: float) -> list[Command]:
+    def actor_warm(
+        self, actor_id: ActorId, now: float, node_id: NodeId | None = None
+    ) -> list[Command]:
         """A starting actor is ready: for the session that has waited longest, or for the pool."""
         actor = self._actors.get(actor_id)
         if actor is None or actor.state is not ActorState.STARTING:
             return []
+        actor.node_id = node_id
         self._forecast.started(now - actor.since)
         self._failed_in_row, self._next_start_at = 0, None
         return self._make_warm(actor, now)
@@ -186,6 +222,10 @@ class Roster:
             return commands
         warm = self._first_warm()
         permit = self._permits[session_id]
+        if permit.successor_id == actor_id:
+            # Whoever moves the session asks again.
+            permit.successor_id = None
+            return commands
         if warm is not None:
             return [*commands, self._give(permit, warm, now)]
         permit.actor_id = None
@@ -212,6 +252,31 @@ class Roster:
                 session_id=session_id, actor_id=actor_id, until=now, holds_slot=True
             )
 
+    # Nodes
+
+    def actor_is_on(self, actor_id: ActorId, node_id: NodeId) -> None:
+        """For one that this roster did not start itself."""
+        actor = self._actors.get(actor_id)
+        if actor is not None:
+            actor.node_id = node_id
+
+    def drain_nodes(self, nodes: Set[NodeId], now: float) -> list[Command]:
+        """These, and no others, are draining: what is warm there goes. Sessions of a node that is
+        not any more stay on their actors."""
+        self._draining_nodes = frozenset(nodes)
+        commands: list[Command] = []
+        for actor_id in self.warm_actors():
+            if self._on_its_way_out(self._actors[actor_id]):
+                commands += self._dismiss(actor_id, now)
+        for held in list(self._permits.values()):
+            actor = self._actors.get(held.actor_id) if held.actor_id else None
+            if actor is not None and not self._on_its_way_out(actor):
+                commands += self._give_back(held, now)
+        return commands
+
+    def _on_its_way_out(self, actor: _Actor) -> bool:
+        return actor.node_id in self._draining_nodes
+
     # Time
 
     def tick(self, now: float) -> list[Command]:
@@ -224,7 +289,7 @@ class Roster:
         times = [p.until for p in self._permits.values() if self._has_deadline(p)]
         if self._next_start_at is not None and self._next_start_at > now:
             times.append(self._next_start_at)
-        if self._refill_at is not None and not self._queue:
+        if self._refill_at is not None and not self._queue and not self._movers:
             times.append(self._refill_at)
         return min(times, default=None)
 
@@ -236,6 +301,7 @@ class Roster:
         """The end: no permits, nobody waits, every actor goes. New sessions are refused."""
         self._draining = True
         queue, self._queue = self._queue, []
+        self._movers.clear()
         self._permits.clear()
         turned_away: list[Command] = [self._turn_away(s, Why.DRAINING, None) for s in queue]
         ids = [a.actor_id for a in self._actors.values() if a.state is not ActorState.DYING]
@@ -265,6 +331,8 @@ class Roster:
             max_sessions=self._limits.max_sessions,
             warm_target=self._limits.warm_target,
             draining=self._draining,
+            draining_nodes=tuple(sorted(self._draining_nodes)),
+            moving=len(self._moving()),
             expected_warm_s=self._forecast.warm_s,
             expected_session_s=self._forecast.session_s,
             estimated_wait_s=self._wait_now_s(now),
@@ -287,6 +355,7 @@ class Roster:
                 state=actor.state,
                 session_id=actor.session_id,
                 since_s=now - actor.since,
+                node_id=actor.node_id,
             )
 
     def _answer_again(self, held: _Permit) -> Grant | Wait:
@@ -378,12 +447,26 @@ class Roster:
         return next((a for a in self._actors.values() if a.state is ActorState.WARM), None)
 
     def _make_warm(self, actor: _Actor, now: float) -> list[Command]:
+        if self._on_its_way_out(actor):
+            return self._dismiss(actor.actor_id, now)
         actor.session_id = None
         self._move(actor, ActorState.WARM, now)
         return self._serve_queue(now)
 
+    def _moving(self) -> list[SessionId]:
+        return [s for s, p in self._permits.items() if p.successor_id or s in self._movers]
+
+    def _serve_movers(self, now: float) -> None:
+        """An interview under way goes before one that has not begun."""
+        while self._movers and (actor := self._first_warm()) is not None:
+            permit = self._permits[self._movers.pop(0)]
+            permit.successor_id = actor.actor_id
+            actor.session_id = permit.session_id
+            self._move(actor, ActorState.RESERVED, now)
+
     def _serve_queue(self, now: float) -> list[Command]:
         """Warm actors to those who wait, in turn, as far as there are slots."""
+        self._serve_movers(now)
         served: list[Command] = []
         while self._queue and (actor := self._first_warm()) is not None:
             permit = self._permits[self._queue[0]]
@@ -435,17 +518,16 @@ class Roster:
             starting=self.count(ActorState.STARTING),
             busy=self.count(ActorState.RESERVED) + self.count(ActorState.LIVE),
             dying=self.count(ActorState.DYING),
-            waiting=len(self._queue),
+            waiting=len(self._queue) + len(self._movers),
         )
-        decision = decide(counts, self._limits.bounds())
+        decision = decide(counts, self._limits.bounds(len(self._moving())))
         if decision.retire:
             surplus = self.warm_actors()[: decision.retire]
             return [command for i in surplus for command in self._dismiss(i, now)]
         if self._next_start_at is not None and now < self._next_start_at:
             return []
-        if self._draining and not self._queue:
-            return []
-        if self._refill_at is not None and not self._queue:
+        nobody_waits = not self._queue and not self._movers
+        if nobody_waits and (self._draining or self._refill_at is not None):
             return []
         return [self._start(now) for _ in range(decision.start)]
 
@@ -454,4 +536,4 @@ class Roster:
         actor_id = ActorId(f"{self._prefix}-{self._last_number}")
         self._actors[actor_id] = _Actor(actor_id=actor_id, state=ActorState.STARTING, since=now)
         self._counted["started"] += 1
-        return StartActor(actor_id=actor_id)
+        return StartActor(actor_id=actor_id, not_on=tuple(sorted(self._draining_nodes)))

@@ -16,7 +16,7 @@ from fleet.logs import configure_logs
 from fleet.metrics import Metrics
 from fleet.pool import Pool, PoolSnapshot, Reservation
 from fleet.ray_calls import RemoteActor
-from fleet.roster_model import RosterLimits
+from fleet.roster_model import Handover, NodeId, RosterLimits
 
 ROSTER = "roster"
 SUPERVISOR = "supervisor"
@@ -54,6 +54,9 @@ class RosterActor:
     async def reassign(self, session_id: SessionId, wait_s: float) -> Reservation:
         return await (await self._ready()).reassign(session_id, wait_s)
 
+    async def prepare_move(self, session_id: SessionId) -> bool:
+        return (await self._ready()).prepare_move(session_id)
+
     async def begin(self, session_id: SessionId) -> ActorId | None:
         return (await self._ready()).begin(session_id)
 
@@ -63,8 +66,8 @@ class RosterActor:
     async def report_lost(self, actor_id: ActorId) -> None:
         (await self._ready()).report_lost(actor_id)
 
-    async def drain(self, on: bool) -> None:
-        (await self._ready()).drain(on)
+    async def drain(self, on: bool, nodes: frozenset[NodeId] = frozenset()) -> None:
+        (await self._ready()).drain(on, nodes)
 
     async def snapshot(self) -> PoolSnapshot:
         return (await self._ready()).snapshot()
@@ -93,19 +96,19 @@ class RosterActor:
         # Its own prefix: ids must differ from those that an earlier roster gave out.
         pool = Pool(self._config.limits, crew, prefix=secrets.token_hex(3), metrics=self._metrics)
         existing = crew.existing()
-        sessions = await self._sessions_by_actor() if existing else {}
+        known = await self._ask_supervisor()
+        sessions = {actor_id: session_id for session_id, actor_id in known.assignments.items()}
+        pool.drain(known.fleet_drains, known.draining_nodes)
         await pool.open({actor_id: sessions.get(actor_id) for actor_id in existing})
         log.info("roster_open", adopted=len(existing), live=len(sessions))
         return pool
 
-    async def _sessions_by_actor(self) -> dict[ActorId, SessionId]:
-        """Which actors are busy, by the supervisor. While it does not answer nothing is opened:
-        an actor taken for idle that is not would be ended with the interview on it."""
+    async def _ask_supervisor(self) -> Handover:
+        """Which actors are busy, and what drains. While it does not answer nothing is opened: an
+        actor taken for idle that is not would be ended with the interview on it."""
         supervisor = RemoteActor(SUPERVISOR, self._config.namespace)
         try:
-            found: dict[SessionId, ActorId] = await supervisor.call(
-                "assignments", deadline_s=_ASK_SUPERVISOR_S
-            )
+            known: Handover = await supervisor.call("handover", deadline_s=_ASK_SUPERVISOR_S)
         except ActorMissing:
-            return {}
-        return {actor_id: session_id for session_id, actor_id in found.items()}
+            return Handover()
+        return known

@@ -5,11 +5,16 @@ Frozen, picklable, plain data: they cross Ray actors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NewType
 
 from agent_actor.contract import ActorId, SessionId
 from autoscaler.policy import PoolBounds
+
+NodeId = NewType("NodeId", str)
+"""Ray's own, 56 hex digits."""
 
 
 class ActorState(StrEnum):
@@ -55,15 +60,20 @@ class RosterLimits:
     max_refill_hold_s: float = 6.0
     """The pool is filled up after so long however many sessions still come."""
 
-    def bounds(self) -> PoolBounds:
+    def bounds(self, moving: int) -> PoolBounds:
+        """``moving`` sessions have two actors each for a moment."""
         return PoolBounds(
-            warm_target=self.warm_target, slots=self.max_sessions, max_starting=self.max_starting
+            warm_target=self.warm_target,
+            slots=self.max_sessions + moving,
+            max_starting=self.max_starting,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartActor:
     actor_id: ActorId
+    not_on: tuple[NodeId, ...] = ()
+    """Nodes that are draining."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +111,16 @@ class TurnAway:
     """How long it would have had to wait; None: nobody knows."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Handover:
+    """What a roster that was restarted has to be told."""
+
+    assignments: Mapping[SessionId, ActorId] = field(default_factory=dict)
+    """Of sessions under way."""
+    fleet_drains: bool = False
+    draining_nodes: frozenset[NodeId] = frozenset()
+
+
 Answer = Grant | Wait | TurnAway
 Command = StartActor | KillActor | Grant | TurnAway
 
@@ -112,6 +132,8 @@ class ActorView:
     session_id: SessionId | None
     since_s: float
     """How long it has been in this state."""
+    node_id: NodeId | None = None
+    """None: not known yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +150,9 @@ class RosterSnapshot:
     max_sessions: int
     warm_target: int
     draining: bool
+    draining_nodes: tuple[NodeId, ...]
+    moving: int
+    """Live sessions that are to have another actor: it is set aside, or being waited for."""
     expected_warm_s: float
     expected_session_s: float | None
     """How long sessions last, by those that have ended; None: none has."""

@@ -45,6 +45,9 @@ class SessionActors(Protocol):
 
     async def stop(self, actor_id: ActorId, order: StopOrder) -> None: ...
 
+    async def hand_over(self, actor_id: ActorId, patience_s: float) -> None:
+        """Ask it to leave the interview to another; it has, when ``run`` says so."""
+
     async def restrain(self, actor_id: ActorId, allowance: Allowance) -> None:
         """Hand it a new allowance out of turn."""
 
@@ -99,6 +102,10 @@ class RaySessionActors:
 
     async def stop(self, actor_id: ActorId, order: StopOrder) -> None:
         ref = self._handle(actor_id).stop.remote(order)
+        await ray_calls.answer(ref, part=actor_name(actor_id), deadline_s=STOP_DEADLINE_S)
+
+    async def hand_over(self, actor_id: ActorId, patience_s: float) -> None:
+        ref = self._handle(actor_id).hand_over.remote(patience_s)
         await ray_calls.answer(ref, part=actor_name(actor_id), deadline_s=STOP_DEADLINE_S)
 
     async def restrain(self, actor_id: ActorId, allowance: Allowance) -> None:

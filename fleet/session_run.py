@@ -124,11 +124,15 @@ class SessionRun:
         known = adopted.actor_id if adopted else None
         self._actor_id = ActorId(known) if known else None
         self._has_joined = bool(adopted and adopted.joined_at)
+        self._clock_runs = self._has_joined
+        """The session's time limit counts already."""
         self._mirrored_rank = 0
         self._tries = 1
         self._renewed: Allowance | None = None
         """For the next attempt, already answered by the budget."""
         self._lost_at: float | None = None
+        self._moved = False
+        """The attempt under way carries on what was handed over to it."""
         self._results: list[SessionResult] = []
         self.first_join: asyncio.Future[JoinReport] = asyncio.get_running_loop().create_future()
         # Known from the record too: nobody has to wait for it.
@@ -159,6 +163,23 @@ class SessionRun:
             await self._parts.actors.restrain(self._actor_id, allowance)
         except FleetError as error:
             log.info("allowance_not_delivered", session_id=allowance.session_id, error=str(error))
+            return False
+        return True
+
+    async def move(self, patience_s: float) -> bool:
+        """Have another actor carry it on, once one is set aside for it; whether its own has been
+        asked to leave. Asking again is how one learns, and changes nothing."""
+        actor_id = self._actor_id
+        if not self._has_joined or self._switch.asked.is_set():
+            return False
+        try:
+            if not await self._parts.roster.prepare_move(self.request.session_id):
+                return False
+            if actor_id is None or actor_id != self._actor_id:
+                return False
+            await self._parts.actors.hand_over(actor_id, patience_s)
+        except FleetError as error:
+            log.info("session_not_moved", session_id=self.request.session_id, error=str(error))
             return False
         return True
 
@@ -229,7 +250,8 @@ class SessionRun:
             )
             step = attempts.next_step(end, standing, self._limits.bounds)
             if step is Next.END:
-                return end
+                handed_over = end.result is not None and end.result.handed_over
+                return self._stopped_meanwhile(end) if handed_over else end
             try:
                 await self._prepare(step)
             except FleetError as error:
@@ -257,7 +279,11 @@ class SessionRun:
         metrics, session_id = self._parts.metrics, self.request.session_id
         if self._actor_id is not None:
             self._parts.actors.forget(self._actor_id)
-        if step is Next.RECOVER:
+        if step is Next.MOVE:
+            log.info("session_moving", session_id=session_id, actor_id=self._actor_id)
+            metrics.counter("fleet_moves_total").inc()
+            self._tries = 1
+        elif step is Next.RECOVER:
             cause = attempts.loss_cause(end)
             log.warning("session_recovering", session_id=session_id, cause=cause, error=end.error)
             metrics.counter("fleet_recoveries_total", cause=cause).inc()
@@ -268,8 +294,11 @@ class SessionRun:
             log.info("session_retried", session_id=session_id, cause=cause)
             metrics.counter("fleet_dispatch_retries_total", cause=cause).inc()
             self.retries += 1
+            # Nothing was begun by any attempt so far, so its successor begins at 0.
+            self._clock_runs = self._clock_runs and self._attempt != self._tries
             self._tries += 1
         self._attempt += 1
+        self._moved = step is Next.MOVE
         self._has_joined = False
         self._mirrored_rank = 0
 
@@ -401,13 +430,16 @@ class SessionRun:
         )
         lost_at, self._lost_at = self._lost_at, None
         if lost_at is not None:
-            rejoin = self._parts.metrics.histogram("fleet_recovery_rejoin_seconds")
-            rejoin.observe(time.monotonic() - lost_at)
+            name = "fleet_move_rejoin_seconds" if self._moved else "fleet_recovery_rejoin_seconds"
+            self._parts.metrics.histogram(name).observe(time.monotonic() - lost_at)
         if not self.first_join.done():
             self.first_join.set_result(report)
-        await self._record(
-            state=SessionState.JOINED, joined_at=self._parts.now(), actor_id=report.actor_id
-        )
+        now = self._parts.now()
+        changes: RecordChanges = {"joined_at": now, "actor_id": report.actor_id}
+        if not self._clock_runs:
+            self._clock_runs = True
+            changes["first_joined_at"] = now
+        await self._record(state=SessionState.JOINED, **changes)
         # Some may have come since it was assigned, or while no supervisor was there.
         await self.observe()
 

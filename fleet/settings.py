@@ -56,6 +56,8 @@ class FleetSettings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: Port = 8000
     """0 takes a free port."""
+    ingress_replicas: int = Field(default=1, ge=1, le=100)
+    """With two or more, the API goes on while one that was lost is replaced."""
     api_key: SecretStr | None = None
     """Bearer key of the API. May be missing only where ``api_host`` is loopback."""
 
@@ -130,6 +132,10 @@ class FleetSettings(BaseSettings):
     """Actors that may be tried before a session is live."""
     max_recoveries: int = Field(default=3, ge=0, le=100)
     """How often another actor may carry on an interview whose actor was lost; 0: its end."""
+    drain_deadline_s: float = Field(default=600.0, ge=0, le=DAY_S, allow_inf_nan=False)
+    """Between a drain and moving (a node's) or ending (the whole fleet's) what is still live."""
+    handover_patience_s: float = Field(default=20.0, ge=0, le=300, allow_inf_nan=False)
+    """How long an actor that is to be moved may wait for a moment at which nobody notices."""
     stop_grace_s: float = Field(default=2.0, ge=0, le=60, allow_inf_nan=False)
     """Between asking a session to stop and killing its actor."""
     overdue_grace_s: Seconds = 25.0

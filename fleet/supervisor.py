@@ -132,6 +132,11 @@ class Supervisor:
         await self._adopted.wait()
         self._run(session_id).stop(reason, mode)
 
+    async def move(self, session_id: SessionId, patience_s: float) -> bool:
+        """See SessionRun.move. Raises SessionNotFound."""
+        await self._adopted.wait()
+        return await self._run(session_id).move(patience_s)
+
     async def wait_over(self, session_id: SessionId, timeout_s: float) -> bool:
         """Whether the session is over and cleared up. One that is not under way is."""
         await self._adopted.wait()

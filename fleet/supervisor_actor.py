@@ -9,26 +9,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from agent_actor.contract import ActorId, EndReason, SessionId
 from agent_actor.messages import Allowance, JoinReport, StopMode
 from fleet import ray_calls
 from fleet.clients import RayBudgetClient, RayRosterClient
+from fleet.drain_book import DrainBook
+from fleet.drainer import Drainer, DrainParts
+from fleet.draining import WHOLE_FLEET, Drain
 from fleet.endings import Endings
-from fleet.errors import FleetDraining
+from fleet.errors import FleetDraining, RegistryUnavailable
 from fleet.journal import Journal
 from fleet.livekit_client import LiveKitClient
 from fleet.logs import configure_logs
 from fleet.metrics import Metrics
+from fleet.nodes import alive_nodes
 from fleet.owned_tasks import OwnedTasks
 from fleet.parts import StartRequest
 from fleet.reaper import Reaper, ReapParts
 from fleet.reaping import ReapLimits
 from fleet.registry import Registry
 from fleet.roster_actor import SUPERVISOR
+from fleet.roster_model import Handover, NodeId
 from fleet.session_actors import RaySessionActors
 from fleet.session_run import RunLimits, RunParts
 from fleet.settings import BudgetRelays, FleetSettings
 from fleet.supervisor import Supervisor, SupervisorSnapshot, SupervisorTiming
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +56,8 @@ class SupervisorActor:
         self._config = config
         self._metrics = Metrics()
         self._supervisor: Supervisor | None = None
-        self._reaping = OwnedTasks(SUPERVISOR)
+        self._beside = OwnedTasks(SUPERVISOR)
+        """Reaper and drainer."""
         self._opening = asyncio.Lock()
         self._closed = False
         # A restarted supervisor has no caller yet, but sessions to look after.
@@ -83,8 +93,28 @@ class SupervisorActor:
     async def drain(self, on: bool) -> None:
         (await self._ready()).drain(on)
 
-    async def assignments(self) -> dict[SessionId, ActorId]:
-        return await (await self._ready()).assignments()
+    async def handover(self) -> Handover:
+        """For a roster that rebuilds itself."""
+        supervisor = await self._ready()
+        assignments, drains = await asyncio.gather(supervisor.assignments(), self._drainer.drains())
+        return Handover(
+            assignments=assignments,
+            fleet_drains=WHOLE_FLEET in drains,
+            draining_nodes=frozenset(drains) - {WHOLE_FLEET},
+        )
+
+    async def drain_node(self, node_id: NodeId, deadline_s: float) -> Drain:
+        """``draining.WHOLE_FLEET`` too. See ``Drainer``."""
+        await self._ready()
+        return await self._drainer.drain(node_id, deadline_s)
+
+    async def undrain_node(self, node_id: NodeId) -> bool:
+        await self._ready()
+        return await self._drainer.undrain(node_id)
+
+    async def drains(self) -> dict[NodeId, Drain]:
+        await self._ready()
+        return await self._drainer.drains()
 
     async def snapshot(self) -> SupervisorSnapshot:
         return (await self._ready()).snapshot()
@@ -96,12 +126,20 @@ class SupervisorActor:
     async def shutdown(self, goodbye_s: float) -> None:
         """Ends every session, see ``Supervisor.aclose``. New ones are refused for good."""
         supervisor = await self._ready()
-        # Nothing is taken over any more.
-        await self._reaping.aclose()
+        # Nothing is taken over or moved any more.
+        await self._beside.aclose()
         await supervisor.aclose(goodbye_s=goodbye_s)
         self._closed = True
+        try:
+            # It has come to its end; the next fleet is to begin.
+            await self._drain_book.drop(WHOLE_FLEET)
+        except RegistryUnavailable as error:
+            log.warning("fleet_drain_not_forgotten", error=str(error))
         await asyncio.gather(
-            self._registry.aclose(), self._journal.aclose(), self._livekit.aclose()
+            self._registry.aclose(),
+            self._journal.aclose(),
+            self._livekit.aclose(),
+            self._drain_book.aclose(),
         )
 
     async def _ready(self) -> Supervisor:
@@ -111,7 +149,8 @@ class SupervisorActor:
             if self._supervisor is None:
                 self._supervisor = self._build()
                 await self._supervisor.open()
-                self._reaping.start(self._reaper(self._supervisor).keep_reaping())
+                self._beside.start(self._reaper(self._supervisor).keep_reaping())
+                self._beside.start(self._drainer.keep_draining())
         return self._supervisor
 
     def _build(self) -> Supervisor:
@@ -133,7 +172,16 @@ class SupervisorActor:
             endings=Endings(),
             metrics=self._metrics,
         )
-        return Supervisor(parts, self._config.limits, self._config.timing)
+        supervisor = Supervisor(parts, self._config.limits, self._config.timing)
+        self._drain_book = DrainBook.from_settings(settings)
+        drain_parts = DrainParts(
+            book=self._drain_book,
+            roster=self._roster,
+            sessions=supervisor,
+            nodes=alive_nodes,
+        )
+        self._drainer = Drainer(drain_parts, patience_s=settings.handover_patience_s)
+        return supervisor
 
     def _reaper(self, supervisor: Supervisor) -> Reaper:
         parts = ReapParts(

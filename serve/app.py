@@ -16,6 +16,7 @@ from serve import (
     fleet_routes,
     health,
     limits,
+    nodes,
     observers,
     problems,
     sessions,
@@ -62,6 +63,7 @@ def create_app(ports: Ports, *, keys: Iterable[str] = ()) -> FastAPI:
     app.include_router(observers.router, dependencies=guarded)
     app.include_router(events.router, dependencies=guarded)
     app.include_router(fleet_routes.router, dependencies=guarded)
+    app.include_router(nodes.router, dependencies=guarded)
     app.include_router(webhook.router)
     app.include_router(health.router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -105,7 +105,8 @@ def start_ingress(
         http_options=HTTPOptions(host=address.host, port=address.port),
         logging_config=LoggingConfig(enable_access_log=False),
     )
-    app = INGRESS.bind(settings, providers or providers_of(os.environ))
+    ingress = INGRESS.options(num_replicas=settings.ingress_replicas)
+    app = ingress.bind(settings, providers or providers_of(os.environ))
     ray_serve.run(app, name=APP_NAME, route_prefix="/")
     _check_listening(address)
     _log.info("ingress_started", host=address.host, port=address.port)

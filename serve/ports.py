@@ -18,6 +18,7 @@ from fleet.budget.export import CostRow
 from fleet.journal import JournalEntry, LiveState, Turn
 from fleet.limits import LimitChange
 from fleet.livekit_client import WebhookEvent
+from fleet.nodes import FleetNodes
 from fleet.observers import ObserverPass
 from fleet.records import Page, SessionRecord
 
@@ -166,6 +167,17 @@ class Roster(Protocol):
     async def crew(self) -> Crew: ...
 
 
+class Nodes(Protocol):
+    """A node goes by its Ray id, the beginning of it, its address or its host name; None is the
+    whole fleet. Raises NodeNotFound."""
+
+    async def look(self) -> FleetNodes: ...
+
+    async def drain(self, wanted: str | None, deadline_s: float) -> FleetNodes: ...
+
+    async def undrain(self, wanted: str | None) -> FleetNodes: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProviderInfo:
     """``simulated``: a simulator speaks in this provider's place."""
@@ -194,6 +206,9 @@ class Ports:
     money: Money
     observers: Observers
     roster: Roster
+    nodes: Nodes
+    drain_deadline_s: float
+    """Of a drain that was asked for without one."""
     webhooks: Webhooks
     checks: Mapping[str, Check]
     providers: tuple[ProviderInfo, ...]

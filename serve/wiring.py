@@ -20,6 +20,7 @@ from fleet.errors import BudgetUnavailable, ControlPlaneUnavailable, FleetError
 from fleet.journal import Journal
 from fleet.limits import LimitChange, LimitChanger
 from fleet.livekit_client import LiveKitClient
+from fleet.nodes import NodeDesk
 from fleet.observers import ObserverDesk
 from fleet.pool import PoolSnapshot
 from fleet.preopened import wasted
@@ -198,6 +199,8 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
         money=RealMoney(settings.ray_namespace, plane, registry, export),
         observers=observers,
         roster=roster,
+        nodes=NodeDesk(plane.roster, plane.supervisor),
+        drain_deadline_s=settings.drain_deadline_s,
         webhooks=livekit,
         checks={
             "roster": ready.roster,

@@ -26,8 +26,8 @@ from fleet.bench.live_session import Order
 from fleet.bench.processes import cpu_s_by_thread, pss_mib, spent
 from fleet.bench.progress import Progress
 from fleet.bench.report import Bar, Measured, at_most, exactly, only_shown
-from fleet.demo.crowd import Crowd, crowd
 from fleet.livekit_client import LiveKitClient
+from fleet.local.crowd import Crowd, crowd
 from fleet.local.livekit import LiveKitAccess, LiveKitServer
 from fleet.local.processes import Command, running
 from fleet.local.redis import RedisServer
@@ -157,7 +157,7 @@ async def _one(
     )
     async with running(command, logs=stage.run.logs) as child:
         warm = json.loads(await child.first_line(deadline_s=START_S))
-        await stage.people.join(
+        participant = await stage.people.join(
             name,
             url=stage.livekit.url,
             token=stage.client.participant_token(room=name, identity="participant", ttl_s=600),
@@ -174,7 +174,7 @@ async def _one(
         by_thread = spent(before, cpu_s_by_thread(child.pid))
         added_mib = pss_mib(child.pid) - warm["warm_pss_mib"]
         await stage.client.delete_room(name)
-        summary = await stage.people.summary(name, END_S) or {}
+        summary = await participant.summary(END_S) or {}
     return Run(
         cpu_percent=100 * sum(by_thread.values()) / window_s,
         threads_percent={k: round(100 * v / window_s, 2) for k, v in by_thread.items()},

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 from agent_actor.messages import Allowance, UsageReport
+from fleet.bench.percentiles import percentile
 from fleet.bench.reporters import Reporter
 from fleet.errors import FleetError
 
@@ -39,14 +39,6 @@ class Counted:
 
     def p(self, share: float) -> float | None:
         return percentile(self.took_ms, share)
-
-
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """The least value that is no less than ``share`` of them all."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
 
 
 def pooled(rounds: Sequence[Counted]) -> Counted:

@@ -27,7 +27,8 @@ from agent_actor.messages import Allowance, UsageReport
 from agent_actor.redis_client import open_redis
 from fleet import ray_calls
 from fleet.bench.command import BenchOptions, bench_main
-from fleet.bench.load import Counted, by_the_clock, in_batches, percentile, pooled
+from fleet.bench.load import Counted, by_the_clock, in_batches, pooled
+from fleet.bench.percentiles import percentile
 from fleet.bench.progress import Progress
 from fleet.bench.report import Bar, Measured, at_least, at_most, exactly, only_shown
 from fleet.bench.reporters import Account, Reporter, accounts, reporters

@@ -32,6 +32,7 @@ ApiUrl = Annotated[
     str | None,
     typer.Option("--api", envvar="FLEET_API_URL", help="Where the API is; else a local fleet."),
 ]
+NODE_HELP = "Its Ray id (or how that begins), address or host name, as `fleet nodes` lists them."
 ProvidersChoice = Annotated[
     ProvidersOption,
     typer.Option(help="real: OpenAI and Gemini themselves, with OPENAI_API_KEY, GOOGLE_API_KEY."),
@@ -92,6 +93,56 @@ def stop(
     from fleet.cli.ask import stop_session
 
     _exit(stop_session(api, session))
+
+
+@app.command()
+def nodes(api: ApiUrl = None) -> None:
+    """List the nodes, and what each carries."""
+    from fleet.cli.drain import show_nodes
+
+    _exit(show_nodes(api))
+
+
+@app.command()
+def drain(
+    node: Annotated[str | None, typer.Argument(help=NODE_HELP)] = None,
+    api: ApiUrl = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds that sessions may go on undisturbed."),
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Return only when it is empty.")] = True,
+) -> None:
+    """Empty a node of interviews: the live ones move to others at the deadline, and carry on.
+    Without NODE the whole fleet: they are ended then."""
+    from fleet.cli.drain import run_drain
+
+    _exit(run_drain(api, node, deadline_s=deadline, wait=wait))
+
+
+@app.command()
+def undrain(
+    node: Annotated[str | None, typer.Argument(help=NODE_HELP)] = None, api: ApiUrl = None
+) -> None:
+    """Use a node, or without NODE the whole fleet, again."""
+    from fleet.cli.drain import run_undrain
+
+    _exit(run_undrain(api, node))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def node(
+    command: Annotated[list[str], typer.Argument(help="What runs the node: ray start --block …")],
+    api: ApiUrl = None,
+    address: Annotated[
+        str | None, typer.Option(help="This node's, as Ray knows it; by default its host name.")
+    ] = None,
+    deadline: Annotated[float | None, typer.Option(min=0, help="As of `fleet drain`.")] = None,
+) -> None:
+    """Run COMMAND; on SIGTERM drain this node, then pass the signal on."""
+    from fleet.cli.node import run_node
+
+    _exit(run_node(command, api=api, address=address, deadline_s=deadline))
 
 
 @app.command()

@@ -47,8 +47,11 @@ class ApiClient:
     def get(self, path: str, params: dict[str, Any] | None = None) -> Any:
         return self._call("GET", path, params=params).json()
 
-    def delete(self, path: str) -> None:
-        self._call("DELETE", path)
+    def post(self, path: str, params: dict[str, Any] | None = None) -> Any:
+        return self._call("POST", path, params=params).json()
+
+    def delete(self, path: str) -> Any:
+        return self._call("DELETE", path).json()
 
     def __enter__(self) -> Self:
         return self

@@ -8,8 +8,14 @@ import signal
 
 from rich.console import Console
 
+from fleet.control import drain_control_plane, fleet_snapshot
+from fleet.errors import FleetError
 from fleet.local.stack import LocalFleet, Providers, StackOptions, local_fleet
 from fleet.logs import configure_logs
+from fleet.settings import FleetSettings
+from fleet.stopping import first_of
+
+DRAIN_LOOK_S = 0.5
 
 console = Console()
 
@@ -42,24 +48,47 @@ async def _serve(options: StackOptions) -> None:
     async with local_fleet(options, lambda line: console.print(line, style="dim")) as fleet:
         stop.rearm()
         _greet(fleet)
-        await stop.wait()
+        await stop.asked.wait()
+        if not stop.hurry.is_set():
+            await _drain(fleet.settings, stop)
         console.print("stopping ...")
 
 
+async def _drain(settings: FleetSettings, stop: Stop) -> None:
+    """Until no interview is under way; after the deadline they are being ended."""
+    deadline_s = settings.drain_deadline_s
+    console.print(f"draining for up to {deadline_s:g} s; Ctrl-C or SIGTERM again ends at once ...")
+    try:
+        await drain_control_plane(settings, deadline_s=deadline_s)
+        while (await fleet_snapshot(settings)).supervisor.sessions:
+            if await first_of(stop.hurry, timeout_s=DRAIN_LOOK_S):
+                return
+    except FleetError as error:
+        console.print(f"not drained: {error}", style="red")
+
+
 class Stop:
-    """Set by SIGINT or SIGTERM, once armed; before that they end what is being started."""
+    """``asked`` is set by SIGINT or SIGTERM, once armed; before that they end what is being
+    started. ``hurry``: by SIGINT, or by SIGTERM for the second time."""
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.hurry = asyncio.Event()
 
     def rearm(self) -> None:
         """Take the signals (again): Ray takes SIGTERM for itself while it starts."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._event.set)
+        loop.add_signal_handler(signal.SIGTERM, self._ask)
+        loop.add_signal_handler(signal.SIGINT, self._now)
 
-    async def wait(self) -> None:
-        await self._event.wait()
+    def _ask(self) -> None:
+        if self.asked.is_set():
+            self.hurry.set()
+        self.asked.set()
+
+    def _now(self) -> None:
+        self.hurry.set()
+        self.asked.set()
 
 
 def stop_on_signals() -> Stop:
@@ -82,4 +111,5 @@ def _greet(fleet: LocalFleet) -> None:
         highlight=False,
         markup=False,
     )
-    console.print("\nfleet status | fleet sessions | fleet stop SESSION     Ctrl-C ends it all.")
+    console.print("\nfleet status | fleet sessions | fleet stop SESSION | fleet drain")
+    console.print("Ctrl-C ends it all; SIGTERM drains it first.")

@@ -16,10 +16,10 @@ from rich.live import Live
 from agent_actor.contract import Provider
 from fleet.cli.client import problem_of
 from fleet.cli.up import stop_on_signals
-from fleet.demo.crowd import Crowd, crowd
 from fleet.demo.plan import DemoInterview, demo_interviews
 from fleet.demo.results import Outcome, as_json
 from fleet.demo.views import Row, live_table, summary_table
+from fleet.local.crowd import Crowd, Participant, crowd
 from fleet.local.simulators import Simulator, SimulatorKind
 from fleet.local.stack import LocalFleet, Providers, StackOptions, local_fleet
 from fleet.logs import configure_logs
@@ -67,7 +67,7 @@ async def _run(options: StackOptions, seed: int) -> list[Outcome] | None:
     async with local_fleet(options, lambda line: console.print(line, style="dim")) as fleet:
         stop.rearm()
         interviews = asyncio.create_task(_interviews(fleet, seed))
-        stopped = asyncio.create_task(stop.wait())
+        stopped = asyncio.create_task(stop.asked.wait())
         done, _ = await asyncio.wait({interviews, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if interviews not in done:
@@ -125,8 +125,9 @@ async def _one(
         return _not_observed(interview, post_s, problem_of(answer))
     created = answer.json()
     row.session = created
+    participant = None
     if interview.participant is not None:
-        await people.join(
+        participant = await people.join(
             interview.name,
             url=created["livekit_url"],
             token=created["participant_token"],
@@ -135,7 +136,7 @@ async def _one(
             t0_epoch_s=asked_at,
         )
     problem = await _watch(http, row, DEADLINE_S)
-    return await _outcome(http, people, simulator, row, post_s, problem)
+    return await _outcome(http, participant, simulator, row, post_s, problem)
 
 
 async def _watch(http: httpx.AsyncClient, row: Row, deadline_s: float) -> str | None:
@@ -153,7 +154,7 @@ async def _watch(http: httpx.AsyncClient, row: Row, deadline_s: float) -> str | 
 
 async def _outcome(
     http: httpx.AsyncClient,
-    people: Crowd,
+    participant: Participant | None,
     simulator: Simulator | None,
     row: Row,
     post_s: float,
@@ -162,16 +163,14 @@ async def _outcome(
     links, session = row.session["links"], row.session
     cost = await _get(http, links["cost"])
     row.cost = cost
-    participant = None
-    if row.interview.participant is not None:
-        participant = await people.summary(row.interview.name, SUMMARY_S)
+    measured = await participant.summary(SUMMARY_S) if participant else None
     return Outcome(
         interview=row.interview,
         post_s=post_s,
         record=session,
         cost=cost,
         events=(await _get(http, f"{links['events']}?limit=1000"))["events"],
-        participant=participant,
+        participant=measured,
         invoice_pico_usd=await _invoice(http, simulator, session["provider_sessions"]),
         problem=problem,
     )

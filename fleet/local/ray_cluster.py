@@ -85,7 +85,7 @@ def local_ray(run: RunDir, settings: RaySettings | None = None) -> Iterator[RayC
         "resources": dict(settings.resources),
         "object_store_memory": settings.object_store_bytes,
         "include_dashboard": False,
-        "_node_ip_address": _loopback_address(),
+        "_node_ip_address": loopback_address(),
         "_temp_dir": str(run.folder("r")),  # short: see run_dir.LONGEST_PATH
         "_system_config": dict(settings.system_config) or None,
         "skip_setup_worker": settings.skip_setup_worker,
@@ -95,6 +95,16 @@ def local_ray(run: RunDir, settings: RaySettings | None = None) -> Iterator[RayC
             yield RayCluster(address=address, own=True)
     finally:
         _end_processes_of(run.path / "r")
+
+
+@contextmanager
+def joined_ray(address: str, *, node_address: str | None = None) -> Iterator[str]:
+    """This process as a driver of the cluster at ``address``, on the node at ``node_address``, by
+    default on its head. A driver goes with its node.
+    """
+    options: dict[str, Any] = {} if node_address is None else {"_node_ip_address": node_address}
+    with _joined(address=address, **options) as found:
+        yield found
 
 
 @contextmanager
@@ -139,7 +149,7 @@ def _end_processes_of(folder: Path) -> None:
                 child.wait(ENDED_S)
 
 
-def _loopback_address() -> str | None:
+def loopback_address() -> str | None:
     """A loopback address for this cluster alone, so that fixed ports of two do not meet.
 
     Ray replaces 127.0.0.1 by the machine's outer address; others of 127/8 it keeps. Only Linux has

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -22,7 +22,7 @@ from fleet.local.errors import LocalPartError
 from fleet.local.livekit import LiveKitAccess
 from fleet.local.livekit import livekit as livekit_server
 from fleet.local.processes import Command, free_ports, running
-from fleet.local.ray_cluster import RaySettings, ray_cluster
+from fleet.local.ray_cluster import RayCluster, RaySettings, ray_cluster
 from fleet.local.redis import Fsync
 from fleet.local.redis import redis as redis_server
 from fleet.local.run_dir import RunDir, run_dir
@@ -51,6 +51,8 @@ class StackOptions:
     settings: Mapping[str, str] = field(default_factory=dict)
     api_host: str = "127.0.0.1"
     api_port: int = 0
+    cluster: Callable[[RunDir], AbstractContextManager[RayCluster]] | None = None
+    """Ray, if it is not to be one node: entered with the fleet's environment in place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,7 @@ async def local_fleet(options: StackOptions, tell: Tell) -> AsyncIterator[LocalF
         stack.enter_context(environment(values))
         settings = load_settings()
         with _timed(tell, "Ray"):
-            cluster = stack.enter_context(ray_cluster(run, RaySettings(num_cpus=64)))
+            cluster = stack.enter_context((options.cluster or _one_node)(run))
         stack.enter_context(environment({"RAY_ADDRESS": cluster.address}))
         stack.callback(tell, "stopping Ray")
         with _timed(tell, "control plane"):
@@ -132,6 +134,10 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _one_node(run: RunDir) -> AbstractContextManager[RayCluster]:
+    return ray_cluster(run, RaySettings(num_cpus=64))
 
 
 async def _start_simulators(

@@ -156,7 +156,12 @@ class _Participant:
         self._sent = UplinkReport()
 
     async def run(self) -> ParticipantSummary:
-        self._narrator.tell(EventName.STARTED, self._clock(), script=self._options.script.name)
+        self._narrator.tell(
+            EventName.STARTED,
+            self._clock(),
+            script=self._options.script.name,
+            epoch_s=self._started_epoch_s,
+        )
         while self._outcome is None:
             await self._visit_once()
             await self._stay_away()

@@ -34,6 +34,7 @@ from fleet.control import (
     open_dispatcher,
     start_control_plane,
     stop_control_plane,
+    undrain_control_plane,
 )
 from fleet.crew import ACTOR_PREFIX, ActorSpec
 from fleet.dispatcher import Dispatched, Dispatcher, DispatchRequest
@@ -630,14 +631,14 @@ class TestOwnPlane:
         settings = settings_for(shared_redis, livekit_server, warm_actors=1)
         async with own_fleet(settings) as fleet:
             given = await fleet.dispatch()
-            await drain_control_plane(settings)
+            await drain_control_plane(settings, deadline_s=600)
             with pytest.raises(FleetDraining):
                 await fleet.dispatch()
             snapshot = await fleet_snapshot(settings)
             assert snapshot.pool.books.draining
             assert [s.session_id for s in snapshot.supervisor.sessions] == [given.record.session_id]
             assert (await fleet.registry.counts())[SessionState.JOINED] == 1
-            await drain_control_plane(settings, on=False)
+            await undrain_control_plane(settings)
             await fleet.dispatch()
 
     async def test_sessions_report_by_their_nodes_relay_where_it_is_wanted(

@@ -159,7 +159,7 @@ async def test_a_successor_recalls_the_checkpoint_and_cuts_its_predecessor_off(
     old = JournalWriter(redis_server, "t", SID, 3).start()
     said = '[{"speaker": "participant", "text": "By the lake."}]'
     for _ in range(2):
-        old.keep(KEPT.state_text(), said)
+        old.keep(lambda: (KEPT.state_text(), said))
         old.live(LiveState(state="live"))
         old.record(EventKind.NOTE)
         await sent(old)
@@ -170,7 +170,7 @@ async def test_a_successor_recalls_the_checkpoint_and_cuts_its_predecessor_off(
     left = await newest.recall()
     assert left == replace(KEPT, said=(Said(speaker="participant", text="By the lake."),))
     # Frozen, not dead: it wakes up and writes on.
-    old.keep(replace(KEPT, attempt=3, cut_off="I am back").state_text(), "[]")
+    old.keep(lambda: (replace(KEPT, attempt=3, cut_off="I am back").state_text(), "[]"))
     old.live(LiveState(state="live", tokens_in=2))
     await old.aclose()
     assert await newest.recall() == left
@@ -183,7 +183,7 @@ async def test_a_checkpoint_is_asked_for_until_redis_is_back(run: RunDir) -> Non
     server = RedisServer(run, fsync=Fsync.ALWAYS)
     await server.start()
     old = JournalWriter(server.url, "t", SID, 1).start()
-    old.keep(KEPT.state_text(), "[]")
+    old.keep(lambda: (KEPT.state_text(), "[]"))
     old.live(LiveState(state="live"))
     await old.aclose()
     await server.kill()
@@ -440,14 +440,15 @@ async def test_what_is_erased_stays_erased(
     redis = open_redis(redis_server)
     await redis.set("t:session:s-1", "the registry's")
     writer.record(EventKind.TURN, speaker="participant", text="a secret")
-    writer.keep(KEPT.state_text(), '[{"speaker": "participant", "text": "a secret"}]')
+    secret = '[{"speaker": "participant", "text": "a secret"}]'
+    writer.keep(lambda: (KEPT.state_text(), secret))
     writer.live(LiveState(state="live"))
     await sent(writer)
     assert await redis.exists("t:checkpoint:s-1")
 
     await journal.erase(SID)
     writer.record(EventKind.TURN, speaker="participant", text="said later")
-    writer.keep(KEPT.state_text(), "[]")
+    writer.keep(lambda: (KEPT.state_text(), "[]"))
     writer.live(LiveState(state="live"))
     await sent(writer)
     await writer.aclose()

@@ -36,6 +36,8 @@ from loadtest.participants.uplink import UplinkMode
 from loadtest.participants.voice import Voices
 from loadtest.simulators.speech import synthesize
 
+pytestmark = pytest.mark.alone
+
 REPO = Path(__file__).parents[2]
 AGENT_RATE = 24_000
 QUICK = Script(name="quick", think_s=(0.1, 0.1), answer_s=(0.8, 0.8), turn_gap_s=0.3)

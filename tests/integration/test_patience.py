@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
+
 from agent_actor.contract import EndReason
 from fleet.local.livekit import LiveKitAccess
 from fleet.local.simulators import Simulator
@@ -16,6 +18,8 @@ from tests.integration.interviews import (
     set_script,
     settings_for,
 )
+
+pytestmark = pytest.mark.alone
 
 PROVIDERS = ("openai_realtime", "gemini_live")
 PAUSE_S = 10.0

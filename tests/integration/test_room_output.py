@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+import pytest
 from livekit import rtc
 from livekit.agents.voice import io
 from pydantic import SecretStr
@@ -19,6 +20,8 @@ from agent_actor.room_output import RoomOutput
 from agent_actor.speaker import RoomSpeaker
 from fleet.livekit_client import LiveKitClient
 from fleet.local.livekit import LiveKitAccess
+
+pytestmark = pytest.mark.alone
 
 RATE = 24_000
 LOUD = 1_000

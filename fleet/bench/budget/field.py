@@ -113,6 +113,20 @@ class Field:
             invoices=await self._invoices(spec),
         )
 
+    async def all_billed(self, specs: Sequence[SessionSpec], *, within_s: float) -> None:
+        """Returns when each of them has been billed for a response. Raises TimeoutError."""
+        waiting = list(specs)
+        async with asyncio.timeout(within_s):
+            while waiting:
+                invoices = [await self._invoices(spec) for spec in waiting]
+                waiting = [
+                    spec
+                    for spec, found in zip(waiting, invoices, strict=True)
+                    if not any(invoice["responses"] for invoice in found)
+                ]
+                if waiting:
+                    await asyncio.sleep(ASK_AGAIN_S)
+
     async def _ask(self, method: str, *args: Any) -> Any:
         """The budget actor may be away: it is asked until it answers."""
         async with asyncio.timeout(AWAY_S):

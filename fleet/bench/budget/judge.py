@@ -10,7 +10,7 @@ from agent_actor.contract import EndReason, Provider
 from agent_actor.messages import PICO_PER_MICRO, to_micro_usd
 from fleet.bench.budget.field import Ended
 from fleet.bench.budget.outage import Disturbed
-from fleet.bench.load import percentile
+from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, at_least, at_most, exactly, only_shown
 
 MOST_LEFT_PERCENT = 10.0

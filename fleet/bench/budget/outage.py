@@ -15,8 +15,10 @@ from fleet.bench.budget.spec import SessionSpec, steady
 from fleet.errors import FleetError
 
 REDIS_AWAY_S = 10.0
-BEFORE_S, BETWEEN_S, AFTER_S = 15.0, 12.0, 15.0
-LASTS_S = BEFORE_S + 3 * BETWEEN_S + 2 * REDIS_AWAY_S + AFTER_S + 15.0
+BETWEEN_S, AFTER_S = 12.0, 15.0
+UNDER_WAY_WITHIN_S = 45.0
+"""Until each of so many sessions, all begun at once, has been billed."""
+LASTS_S = UNDER_WAY_WITHIN_S + 2 * BETWEEN_S + 2 * REDIS_AWAY_S + AFTER_S + 15.0
 BACK_WITHIN_S = 30.0
 
 
@@ -43,7 +45,7 @@ async def disturbed(field: Field, count: int, seed: int) -> Disturbed:
     specs = steady(count, seed, seconds=LASTS_S)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(_run_all(field, specs))
-        outages = group.create_task(_outages(field))
+        outages = group.create_task(_outages(field, specs))
     return Disturbed(sessions=running.result(), outages=outages.result())
 
 
@@ -51,8 +53,8 @@ async def _run_all(field: Field, specs: Sequence[SessionSpec]) -> list[Ended]:
     return await field.run_all(specs, f"{len(specs)} sessions through outages", at_once=len(specs))
 
 
-async def _outages(field: Field) -> tuple[Outage, ...]:
-    await asyncio.sleep(BEFORE_S)
+async def _outages(field: Field, specs: Sequence[SessionSpec]) -> tuple[Outage, ...]:
+    await field.all_billed(specs, within_s=UNDER_WAY_WITHIN_S)
     killed = await _while("budget actor killed", _kill_budget(field))
     await asyncio.sleep(BETWEEN_S)
     stopped = await _while("Redis stopped for 10 s", _stop_redis(field))

@@ -22,8 +22,8 @@ from fleet.bench.peer.living import LivePlan, live, standing
 from fleet.bench.peer.scenario import Place, busy_cores, dispatches, in_turns
 from fleet.bench.progress import Progress
 from fleet.bench.report import Bar, Judgement, Measured
-from fleet.demo.crowd import crowd
 from fleet.livekit_client import LiveKitClient
+from fleet.local.crowd import crowd
 from fleet.local.errors import LocalPartError
 from fleet.local.processes import Command, running
 from fleet.local.simulators import Simulator, SimulatorKind

@@ -6,12 +6,12 @@ median counts, and their range is told.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fleet.bench.peer.found import AGAINST, ARMS, FLEET, PEER, Found, Scenario
+from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, at_most, exactly, only_shown
 
 PERCENTILES = (0.5, 0.95, 1.0)
@@ -24,14 +24,6 @@ _JUDGED = (Scenario.SEQUENTIAL, Scenario.BURST)
 
 Figure = Callable[[str, int], float | None]
 """Of an arm in a repetition."""
-
-
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """The least value that is no less than ``share`` of them all."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float | None:

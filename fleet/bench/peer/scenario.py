@@ -17,9 +17,9 @@ from livekit import api
 from fleet.bench.peer import contract, processes
 from fleet.bench.peer.arms import Arm, Asked, Refused, Told
 from fleet.bench.peer.found import Dispatch, Found, Round, Scenario
-from fleet.demo.crowd import Crowd
 from fleet.errors import FleetError
 from fleet.livekit_client import LiveKitClient
+from fleet.local.crowd import Crowd, Participant
 from fleet.local.processes import Command, running
 
 SETTLE_S = 60.0
@@ -49,7 +49,7 @@ class Held:
     told: Told = field(default_factory=Told)
     heard: bool = False
     lost: str | None = None
-    joined: bool = field(default=False)
+    participant: Participant | None = None
 
 
 async def begin(place: Place, arm: Arm, script: str) -> Held:
@@ -63,7 +63,7 @@ async def begin(place: Place, arm: Arm, script: str) -> Held:
     except (Refused, TimeoutError) as error:
         held.lost = str(error) or "no answer"
         return held
-    await place.people.join(
+    held.participant = await place.people.join(
         name,
         url=held.asked.url,
         token=held.asked.token,
@@ -71,8 +71,7 @@ async def begin(place: Place, arm: Arm, script: str) -> Held:
         seed=place.seed,
         t0_epoch_s=held.began_at,
     )
-    held.joined = True
-    held.heard = await place.people.heard(name, ends - time.monotonic())
+    held.heard = await held.participant.heard(ends - time.monotonic())
     held.told = await arm.told(held.asked)
     if held.told.in_room_at is None:
         held.lost = "no agent"
@@ -88,9 +87,9 @@ async def end(place: Place, held: Held) -> float | None:
             await place.client.delete_room(held.asked.room)
         except FleetError as error:
             held.lost = held.lost or f"room not deleted: {error}"
-    if not held.joined:
+    if held.participant is None:
         return None
-    summary = await place.people.summary(held.name, LEFT_S)
+    summary = await held.participant.summary(LEFT_S)
     if summary is None:
         await place.people.leave(held.name)
         return None

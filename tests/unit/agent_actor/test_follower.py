@@ -11,13 +11,13 @@ from agent_actor.checkpoint import Checkpoint
 from agent_actor.conductor import Conductor
 from agent_actor.contract import EndReason, SessionConfig, SessionState, parse_tolerant
 from agent_actor.errors import ProviderRefused
-from agent_actor.follower import Follower
+from agent_actor.follower import BETWEEN_TURNS_S, Follower
 from agent_actor.journal import EventKind, LiveState
 from agent_actor.journal_writer import JournalWriter
 from agent_actor.messages import StopMode, StopOrder, Verdict
 from agent_actor.phases import PhaseState
 from agent_actor.recorder import Recorder
-from agent_actor.signals import Broken, ProtocolOver, Signal, TurnToAnswer
+from agent_actor.signals import Broken, HandOver, ProtocolOver, Signal, TurnToAnswer
 from agent_actor.transport import RoomChange, RoomEvent
 from tests.unit.agent_actor.virtual_time import clock, run, settle
 
@@ -103,6 +103,7 @@ class Followed:
         self.recorder = Recorder(cast(JournalWriter, self.journal))
         self.stage = Stage()
         self.signals: asyncio.Queue[Signal] = asyncio.Queue()
+        self.between_turns = False
         follower = Follower(
             config=CONFIG,
             limits=LIMITS,
@@ -111,6 +112,7 @@ class Followed:
             recorder=self.recorder,
             signals=self.signals,
             participant_here=here,
+            between_turns=lambda: self.between_turns,
             left=left,
             clock=clock,
         )
@@ -441,3 +443,64 @@ async def test_one_that_had_met_nobody_begins_within_what_is_left_of_the_wait() 
     assert f.journal.states() == []
     await f.running
     assert (f.reason, clock()) == (EndReason.NO_SHOW, 55)
+
+
+def left(f: Followed) -> bool:
+    return f.running.done() and f.follower.handed_over and f.reason is None
+
+
+@following
+async def test_it_is_handed_over_between_two_turns() -> None:
+    f = Followed(here=True)
+    f.heard()
+    await f.tell(HandOver(patience_s=20))
+    await asyncio.wait([f.running], timeout=5)
+    assert not f.running.done()
+    f.between_turns = True
+    await asyncio.wait([f.running], timeout=BETWEEN_TURNS_S + 0.2)
+    assert left(f)
+    assert f.follower.life.stage is lifecycle.Stage.LIVE
+    assert SessionState.ENDING not in f.journal.states()
+
+
+@following
+async def test_but_not_in_the_moment_between_a_function_call_and_its_words() -> None:
+    f = Followed(here=True)
+    f.heard()
+    f.between_turns = True
+    await f.tell(HandOver(patience_s=20))
+    await asyncio.sleep(BETWEEN_TURNS_S / 2)
+    f.between_turns = False
+    await asyncio.wait([f.running], timeout=1)
+    assert not f.running.done()
+    f.running.cancel()
+
+
+@following
+async def test_it_is_handed_over_when_its_patience_ends_of_which_the_shortest_counts() -> None:
+    f = Followed(here=True)
+    f.heard()
+    await f.tell(HandOver(patience_s=20), HandOver(patience_s=60))
+    await f.running
+    assert left(f)
+    assert 20 <= clock() < 20.2
+
+
+@following
+async def test_it_is_handed_over_at_once_where_nobody_is_there_to_notice() -> None:
+    f = Followed()
+    await f.tell(HandOver(patience_s=20))
+    await f.running
+    assert left(f)
+    assert clock() < 0.2
+
+
+@following
+async def test_a_goodbye_is_not_handed_over() -> None:
+    f = Followed(here=True)
+    f.heard()
+    await f.tell(StopOrder(reason=EndReason.OPERATOR), HandOver(patience_s=0))
+    f.stage.spoken.set()
+    await f.running
+    assert not f.follower.handed_over
+    assert f.reason is EndReason.OPERATOR

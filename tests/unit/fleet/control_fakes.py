@@ -15,6 +15,7 @@ from agent_actor.messages import (
     Allowance,
     Assignment,
     JoinReport,
+    Pulse,
     SessionResult,
     StopOrder,
     TokenCounts,
@@ -110,6 +111,8 @@ class FakeRoster:
         self.release_failure: FleetError | None = None
         self.gate: asyncio.Event | None = None
         """Reserving waits for it."""
+        self.spare = True
+        """There is an actor to move a session to."""
         self._number = 0
 
     async def reserve(self, session_id: SessionId, wait_s: float) -> Reservation:
@@ -128,6 +131,10 @@ class FakeRoster:
         if self.reassign_failure is not None:
             raise self.reassign_failure
         return self._given(session_id)
+
+    async def prepare_move(self, session_id: SessionId) -> bool:
+        self.asked.append("prepare_move")
+        return self.spare
 
     async def begin(self, session_id: SessionId) -> ActorId | None:
         return None if session_id in self.lost else self.held.get(session_id)
@@ -357,6 +364,7 @@ class FakeActor:
         self.orders: list[StopOrder] = []
         self.obeys = {"goodbye": True, "now": True}
         self.answers = True
+        self.handed_over: list[float] = []
 
 
 class FakeActors:
@@ -391,6 +399,11 @@ class FakeActors:
         if actor.obeys[order.mode] and not actor.end.done():
             session_id = self.assignments[-1].session_id
             actor.end.set_result(result_of(session_id, actor.attempt, end_reason=order.reason))
+
+    async def hand_over(self, actor_id: ActorId, patience_s: float) -> None:
+        if actor_id in self.lost_on_ping:
+            raise ActorLost(actor_id, "dead")
+        self.actors[actor_id].handed_over.append(patience_s)
 
     async def restrain(self, actor_id: ActorId, allowance: Allowance) -> None:
         if actor_id not in self.actors or actor_id in self.lost_on_ping:
@@ -441,10 +454,13 @@ class FakeCrew:
         self.dead: set[ActorId] = set()
         self.introduced: list[ActorId] = []
         self.supervisor_away = False
+        self.not_on: tuple[str, ...] = ()
+        """What the last start was told to avoid."""
 
-    async def start(self, actor_id: ActorId) -> WarmReport:
+    async def start(self, actor_id: ActorId, not_on: Sequence[str] = ()) -> WarmReport:
         future: asyncio.Future[WarmReport] = asyncio.get_running_loop().create_future()
         self.started[actor_id] = future
+        self.not_on = tuple(not_on)
         return await future
 
     async def rejoin(self, actor_id: ActorId) -> WarmReport:
@@ -453,6 +469,10 @@ class FakeCrew:
     async def ping(self, actor_id: ActorId, deadline_s: float) -> None:
         if actor_id in self.dead:
             raise ActorLost(actor_id, "dead")
+
+    async def look(self, actor_id: ActorId, deadline_s: float) -> Pulse:
+        await self.ping(actor_id, deadline_s)
+        return Pulse(age_s=1.0, node_id="n-9")
 
     async def introduce(self, actor_id: ActorId) -> None:
         if self.supervisor_away:

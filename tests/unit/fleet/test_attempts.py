@@ -31,6 +31,11 @@ def after(end, *, tries=1, recoveries=0, stopping=False):
     return next_step(end, standing, Bounds(max_attempts=2, max_recoveries=3))
 
 
+def test_what_was_handed_over_is_carried_on_however_often_actors_were_lost():
+    assert after(ended(handed_over=True), tries=2, recoveries=3) is Next.MOVE
+    assert after(ended(handed_over=True), stopping=True) is Next.END
+
+
 @pytest.mark.parametrize(
     "end",
     [

@@ -8,7 +8,7 @@ import time
 from random import Random
 
 from agent_actor.messages import Allowance, UsageReport
-from fleet.bench.load import Counted, by_the_clock, in_batches, moments, percentile, pooled
+from fleet.bench.load import Counted, by_the_clock, in_batches, moments, pooled
 from fleet.bench.reporters import Reporter, accounts, reporters
 from fleet.errors import BudgetUnavailable
 
@@ -106,13 +106,6 @@ def test_moments_are_in_order_at_about_the_rate() -> None:
     assert drawn == sorted(drawn)
     assert 9_500 < len(drawn) < 10_500
     assert drawn == moments(500, 20, Random(7))
-
-
-def test_percentiles_are_values_that_were_seen() -> None:
-    values = [float(n) for n in range(100, 0, -1)]
-    assert [percentile(values, share) for share in (0.5, 0.99, 1.0)] == [50, 99, 100]
-    assert percentile([3.0], 0.99) == 3.0
-    assert percentile([], 0.5) is None
 
 
 def test_rounds_are_pooled() -> None:

@@ -30,7 +30,6 @@ from fleet.bench.peer.judging import (
     cpu_a_dispatch_s,
     lost,
     parts_a_dispatch_s,
-    percentile,
     slope,
     table,
     times,
@@ -114,12 +113,6 @@ FOUND = Found(
 def bar(name: str, found: Found = FOUND) -> Bar:
     [one] = [each for each in bars(found) if each.name == name]
     return one
-
-
-def test_percentiles_are_values_that_were_seen() -> None:
-    values = [float(n) for n in range(20, 0, -1)]
-    assert [percentile(values, share) for share in (0.5, 0.95, 1.0)] == [10, 19, 20]
-    assert percentile([], 0.95) is None
 
 
 def test_a_slope_is_per_one_more() -> None:

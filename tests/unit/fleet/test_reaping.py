@@ -30,6 +30,7 @@ def record(state=SessionState.LIVE, **changes):
         "state": state,
         "actor_id": A,
         "joined_at": JOINED_AT,
+        "first_joined_at": JOINED_AT,
         "session_timeout_s": 3600.0,
         "no_show_s": 60.0,
         "reconnect_grace_s": 30.0,
@@ -193,6 +194,12 @@ class TestOverstayed:
             looks = [look(float(c), at=at + c, rooms=rooms) for c in range(0, 26, 5)]
             assert looked(*looks[:-1]) == []
             assert looked(*looks) == [(Kind.OVERTIME, S)]
+
+    def test_overtime_counts_from_the_first_of_those_that_carry_on_from_each_other(self):
+        recovered = {"records": {S: record(joined_at=JOINED_AT + 3590)}}
+        at = JOINED_AT + 3601
+        looks = [look(float(c), at=at + c, **recovered) for c in range(0, 26, 5)]
+        assert looked(*looks) == [(Kind.OVERTIME, S)]
 
     def test_nothing_is_concluded_from_a_record_that_does_not_say(self):
         old = record(session_timeout_s=None, no_show_s=None, reconnect_grace_s=None)

@@ -11,6 +11,7 @@ from fleet.roster_model import (
     ActorState,
     Grant,
     KillActor,
+    NodeId,
     RosterLimits,
     StartActor,
     TurnAway,
@@ -27,6 +28,7 @@ LIMITS = RosterLimits(
     expected_warm_s=4.0,
     full_retry_after_s=5.0,
 )
+N1 = NodeId("n1")
 A, B, C, D, E = (SessionId(s) for s in "abcde")
 
 
@@ -447,6 +449,108 @@ class TestEnd:
         assert pickle.loads(pickle.dumps(snapshot)) == snapshot
 
 
+class TestDrainingANode:
+    def on_nodes(self, *, warm_target=2, **changes) -> Roster:
+        """Warm actors on nodes n1 and n2 in turn."""
+        books = roster(warm_target=warm_target, **changes)
+        number = 0
+        while started := [c for c in books.tick(0) if isinstance(c, StartActor)]:
+            for command in started:
+                number += 1
+                books.actor_warm(command.actor_id, 0, NodeId(f"n{number}"))
+        return books
+
+    def where(self, books: Roster, actor: ActorId) -> NodeId | None:
+        return next(v.node_id for v in books.snapshot(0).actors if v.actor_id == actor)
+
+    def live(self, books: Roster, session: SessionId = A) -> ActorId:
+        actor = actor_of(books.reserve(session, 0, 10))
+        books.begin(session, 0)
+        return actor
+
+    def test_its_warm_actors_go_and_the_pool_refills_elsewhere(self):
+        books = self.on_nodes()
+        (gone,) = books.drain_nodes({N1}, 1)
+        assert isinstance(gone, KillActor)
+        assert self.where(books, gone.actor_id) == N1
+        (start,) = books.tick(1)
+        assert isinstance(start, StartActor)
+        assert start.not_on == (N1,)
+
+    def test_one_that_was_starting_there_goes_when_it_is_warm(self):
+        books = roster(warm_target=1)
+        (start,) = books.tick(0)
+        books.drain_nodes({N1}, 1)
+        assert books.actor_warm(start.actor_id, 2, N1) == [KillActor(actor_id=start.actor_id)]
+
+    def test_a_live_session_stays_and_has_a_successor_set_aside(self):
+        books = self.on_nodes()
+        old = self.live(books)
+        books.drain_nodes({N1}, 1)
+        assert books.prepare_move(A, 1)
+        assert books.state_of(old) is ActorState.LIVE
+        assert books.warm_actors() == []
+        kill, grant = books.reassign(A, 2, 10)
+        assert kill == KillActor(actor_id=old)
+        assert self.where(books, actor_of(grant)) == NodeId("n2")
+        assert books.begin(A, 2) == actor_of(grant)
+
+    def test_without_one_the_next_that_gets_warm_is_it_before_all_who_wait(self):
+        books = self.on_nodes(warm_target=1)
+        self.live(books)
+        books.drain_nodes({N1}, 1)
+        assert not books.prepare_move(A, 1)
+        assert isinstance(books.reserve(B, 1, 60), Wait)
+        starts = [c for c in books.tick(1) if isinstance(c, StartActor)]
+        assert books.actor_warm(starts[0].actor_id, 2, NodeId("n2")) == []
+        assert books.prepare_move(A, 2)
+        second = books.actor_warm(starts[1].actor_id, 2, NodeId("n2"))
+        assert second == [Grant(session_id=B, actor_id=starts[1].actor_id)]
+
+    def test_a_full_fleet_may_start_one_more_to_move_to(self):
+        books = self.on_nodes(warm_target=1, max_sessions=1)
+        self.live(books)
+        books.drain_nodes({N1}, 1)
+        assert not books.prepare_move(A, 1)
+        assert len(books.tick(1)) == 1
+
+    def test_a_session_that_ends_first_gives_its_successor_back(self):
+        books = self.on_nodes()
+        self.live(books)
+        books.prepare_move(A, 1)
+        books.release(A, 2)
+        assert len(books.warm_actors()) == 1
+
+    def test_a_lost_successor_is_asked_for_again(self):
+        books = self.on_nodes()
+        self.live(books)
+        books.prepare_move(A, 1)
+        successor = next(
+            v.actor_id for v in books.snapshot(1).actors if v.state is ActorState.RESERVED
+        )
+        books.actor_lost(successor, 2)
+        assert not books.prepare_move(A, 2)
+
+    def test_used_again_its_sessions_stay_and_successors_are_free(self):
+        books = self.on_nodes()
+        old = self.live(books)
+        books.drain_nodes({N1}, 1)
+        books.prepare_move(A, 1)
+        books.drain_nodes(set(), 2)
+        assert len(books.warm_actors()) == 1
+        assert books.state_of(old) is ActorState.LIVE
+        assert books.snapshot(2).moving == 0
+
+    def test_an_adopted_actor_is_on_its_node(self):
+        books = roster()
+        books.adopt(ActorId("old-1"), A, 0)
+        books.actor_is_on(ActorId("old-1"), N1)
+        assert self.where(books, ActorId("old-1")) == N1
+
+    def test_there_is_nothing_to_move_of_a_session_that_has_no_actor(self):
+        assert not roster().prepare_move(A, 0)
+
+
 class Burst(RuleBasedStateMachine):
     """Sessions, starts, losses and time in any order: no permit or actor is lost or doubled."""
 
@@ -514,8 +618,30 @@ class Burst(RuleBasedStateMachine):
         session = data.draw(st.sampled_from(sorted(self.begun)))
         actor = self.begun.pop(session)
         self.had_one.add(session)
+        successor = self.successors().get(session)
+        # It was set aside for this session: whoever waits is not passed over.
+        waiting, self.waiting = self.waiting, [] if successor else self.waiting
         self.execute(self.books.reassign(session, self.now, wait_s))
         assert actor in self.killed
+        if successor:
+            assert self.granted[session] == successor
+            self.waiting = waiting
+
+    def successors(self):
+        views = self.books.snapshot(self.now).actors
+        reserved = [v for v in views if v.state is ActorState.RESERVED]
+        return {v.session_id: v.actor_id for v in reserved if v.session_id not in self.granted}
+
+    @precondition(lambda self: self.begun)
+    @rule(data=st.data())
+    def prepare_move(self, data):
+        session = data.draw(st.sampled_from(sorted(self.begun)))
+        ready = self.books.prepare_move(session, self.now)
+        assert ready == (session in self.successors())
+
+    @rule(nodes=st.frozensets(st.sampled_from([N1, NodeId("n2")])))
+    def drain(self, nodes):
+        self.execute(self.books.drain_nodes(nodes, self.now))
 
     @precondition(lambda self: self.begun or self.waiting or self.granted)
     @rule(data=st.data())
@@ -528,12 +654,14 @@ class Burst(RuleBasedStateMachine):
         assert actor is None or actor in self.killed
 
     @precondition(lambda self: self.starting)
-    @rule(data=st.data(), works=st.booleans())
-    def finish_start(self, data, works):
+    @rule(data=st.data(), works=st.booleans(), node=st.sampled_from([N1, NodeId("n2")]))
+    def finish_start(self, data, works, node):
         actor = data.draw(st.sampled_from(self.starting))
         self.starting.remove(actor)
-        told = self.books.actor_warm if works else self.books.start_failed
-        self.execute(told(actor, self.now))
+        if works:
+            self.execute(self.books.actor_warm(actor, self.now, node))
+        else:
+            self.execute(self.books.start_failed(actor, self.now))
 
     @rule(data=st.data())
     def lose_an_actor(self, data):
@@ -567,10 +695,17 @@ class Burst(RuleBasedStateMachine):
         assert seen.permits - seen.waiting <= self.limits.max_sessions
         assert seen.permits == len({*self.waiting, *self.granted, *self.begun})
         assert seen.waiting <= self.limits.queue_limit + len(self.had_one)
-        assert len(seen.actors) <= self.limits.max_sessions
+        assert len(seen.actors) - seen.warm <= self.limits.max_sessions + seen.moving
         assert seen.starting <= self.limits.max_starting
         assert seen.waiting == len(self.waiting) <= seen.permits
-        assert seen.reserved == len(self.granted)
+        assert seen.reserved == len(self.granted) + len(self.successors())
+        assert self.successors().keys() <= self.begun.keys()
+
+    @invariant()
+    def nothing_is_warm_on_a_node_that_is_draining(self):
+        seen = self.books.snapshot(self.now)
+        on = {v.node_id for v in seen.actors if v.state is ActorState.WARM}
+        assert not on & set(seen.draining_nodes)
 
     @invariant()
     def nobody_waits_beside_a_warm_actor_and_a_free_slot(self):

@@ -25,6 +25,7 @@ from fleet.session_run import RunLimits, RunParts
 from fleet.supervisor import Supervisor
 from tests.unit.fleet.control_fakes import (
     ENOUGH_S,
+    FakeActor,
     FakeActors,
     FakeBudget,
     FakeJournal,
@@ -49,6 +50,7 @@ class World:
     limits: RunLimits = LIMITS
     sleep: Sleep = never
     asked: list[str] = field(default_factory=list)
+    now: float = 1_000.0
 
     def __post_init__(self):
         self.roster = FakeRoster(self.asked)
@@ -68,7 +70,7 @@ class World:
             journal=self.journal,
             endings=self.endings,
             metrics=self.metrics,
-            now=lambda: 1_000.0,
+            now=lambda: self.now,
             sleep=self.sleep,
         )
         self.supervisor = Supervisor(parts, self.limits)
@@ -409,6 +411,14 @@ class TestRecovery:
         assert b"fleet_recovery_rejoin_seconds_count 1.0" in told
         assert b"fleet_recovery_silence_seconds_sum" in told
 
+    async def test_its_time_counts_from_the_first_of_them(self, world):
+        second = await lose(world, await world.live())
+        world.now = 2_000.0
+        second.join.set_result(joined())
+        await settled()
+        record = world.records.records[A]
+        assert (record.joined_at, record.first_joined_at) == (2_000.0, 1_000.0)
+
     async def test_it_is_done_a_few_times_and_then_no_more(self, world):
         actor = await world.live()
         for _ in range(LIMITS.max_recoveries):
@@ -476,6 +486,72 @@ async def settled():
         await asyncio.sleep(0)
 
 
+class TestMove:
+    async def test_another_actor_carries_on_what_was_handed_over(self, world):
+        first = await world.live()
+        assert await world.supervisor.move(A, 20.0)
+        assert first.handed_over == [20.0]
+        second = await self.handed_over(world, first)
+        assert (second.attempt, world.actors.assignments[-1].room) == (2, f"interview-{A}")
+        second.join.set_result(joined())
+        second.end.set_result(result_of(A, 2))
+        record = await world.over()
+        assert (record.end_reason, record.attempt) == (EndReason.COMPLETED, 2)
+        assert [report.attempt for report in world.budget.last_reports] == [1, 2]
+        assert world.metrics.counter("fleet_moves_total")._value.get() == 1
+
+    async def test_it_is_no_recovery_however_often(self):
+        world = World(limits=replace(LIMITS, max_recoveries=0))
+        await world.supervisor.open()
+        actor = await world.live()
+        for _ in range(4):
+            actor = await self.handed_over(world, actor)
+            actor.join.set_result(joined())
+        actor.end.set_result(result_of(A, 5))
+        assert (await world.over()).end_reason is EndReason.COMPLETED
+        await world.supervisor.aclose()
+
+    async def test_without_a_successor_in_hand_the_actor_is_not_asked(self, world):
+        world.roster.spare = False
+        first = await world.live()
+        assert not await world.supervisor.move(A, 20.0)
+        assert first.handed_over == []
+
+    async def test_one_that_has_yet_to_join_or_is_told_to_stop_is_not_asked(self, world):
+        task, actor = await world.starting(await world.prepared())
+        assert not await world.supervisor.move(A, 20.0)
+        actor.join.set_result(joined())
+        await task
+        actor.obeys = {"goodbye": False, "now": True}
+        await world.supervisor.stop(A, EndReason.OPERATOR, StopMode.GOODBYE)
+        assert not await world.supervisor.move(A, 20.0)
+        assert actor.handed_over == []
+
+    async def test_told_to_stop_meanwhile_it_ends_for_that(self, world):
+        first = await world.live()
+        first.obeys = {"goodbye": False, "now": False}
+        await world.supervisor.stop(A, EndReason.OPERATOR, StopMode.GOODBYE)
+        first.end.set_result(result_of(A, handed_over=True, end_reason=EndReason.DRAINED))
+        assert (await world.over()).end_reason is EndReason.OPERATOR
+
+    async def test_one_that_died_before_it_left_is_recovered(self, world):
+        first = await world.live()
+        await world.supervisor.move(A, 20.0)
+        world.actors.running.clear()
+        first.end.set_exception(ActorLost("a-1"))
+        second = await world.next_actor()
+        second.join.set_result(joined())
+        second.end.set_result(result_of(A, 2))
+        assert (await world.over()).end_reason is EndReason.COMPLETED
+        assert world.metrics.counter("fleet_moves_total")._value.get() == 0
+
+    async def handed_over(self, world, actor):
+        world.actors.running.clear()
+        result = result_of(A, actor.attempt, handed_over=True, end_reason=EndReason.DRAINED)
+        actor.end.set_result(result)
+        return await world.next_actor()
+
+
 class TestRetry:
     async def test_no_metadata(self, world):
         first = await world.live()
@@ -490,10 +566,13 @@ class TestRetry:
         second = await world.next_actor()
         assert second.attempt == 2
         assert [a.room for a in world.actors.assignments] == ["interview-s-a"] * 2
+        world.now = 1_005.0
         second.join.set_result(joined())
         second.end.set_result(result_of(A, 2))
         record = await world.over()
         assert record.attempt == 2
+        # Nothing had begun, so its time counts from here.
+        assert record.first_joined_at == 1_005.0
         assert record.provider_sessions == ("sess-1", "sess-2")
         assert world.supervisor.snapshot().retries_total == 1
         assert b'fleet_dispatch_retries_total{cause="metadata_timeout"} 1.0' in (
@@ -684,7 +763,9 @@ class TestAdoption:
     @pytest.fixture
     async def world(self):
         world = World(sleep=at_once)
-        world.record(state=SessionState.LIVE, actor_id="a-9", joined_at=995.0)
+        world.record(
+            state=SessionState.LIVE, actor_id="a-9", joined_at=995.0, first_joined_at=995.0
+        )
         world.actors.actors[ActorId("a-9")] = actor = type(
             "Actor", (), {"orders": [], "obeys": {"goodbye": False, "now": False}}
         )()
@@ -698,6 +779,15 @@ class TestAdoption:
     async def test_it_knows_whose_actor_is_whose(self, world):
         await world.supervisor.open()
         assert await world.supervisor.assignments() == {A: "a-9"}
+
+    async def test_a_session_s_time_does_not_begin_anew(self, world):
+        known = {"actor_id": "a-9", "joined_at": 995.0, "first_joined_at": 995.0}
+        world.record(state=SessionState.JOINED, **known)
+        await world.supervisor.open()
+        await world.supervisor.assignments()
+        await settled()
+        record = world.records.records[A]
+        assert (record.joined_at, record.first_joined_at) == (1_000.0, 995.0)
 
     async def test_questions_wait_until_it_knows_its_sessions(self, world):
         stop = world.supervisor.stop(A, EndReason.OPERATOR, StopMode.NOW)
@@ -732,6 +822,16 @@ class TestAdoption:
         record = await world.over()
         assert record.end_reason is EndReason.COMPLETED
         assert "release" in world.asked
+
+    async def test_one_that_its_actor_left_meanwhile_is_carried_on(self):
+        world = World(limits=replace(LIMITS, max_recoveries=0), sleep=at_once)
+        world.record(state=SessionState.LIVE, actor_id="a-9", joined_at=995.0)
+        world.journal.states[A] = LiveState(state="live", handed_over=True)
+        world.actors.actors[ActorId("a-9")] = FakeActor(1)
+        await world.supervisor.open()
+        actor = await world.next_actor()
+        assert actor.attempt == 2
+        await world.supervisor.aclose()
 
     async def test_a_session_that_ended_meanwhile_keeps_its_reason(self, world):
         world.journal.states[A] = LiveState(state="gone")

@@ -10,9 +10,11 @@ from agent_actor.journal import EventKind, JournalEvent, LiveState
 from agent_actor.messages import Allowance, TokenCounts, Verdict
 from fleet.budget.costs import BudgetTotals, MinuteCost, SessionCost, StudyCost
 from fleet.budget.export import CostRow
+from fleet.draining import Drain
 from fleet.errors import (
     CursorInvalid,
     IdempotencyConflict,
+    NodeNotFound,
     SessionNotFound,
     StateConflict,
     TooManyObservers,
@@ -21,8 +23,10 @@ from fleet.errors import (
 from fleet.journal import JournalEntry, Turn
 from fleet.limits import LimitChange
 from fleet.livekit_client import WebhookEvent
+from fleet.nodes import FleetNodes, Node
 from fleet.observers import ObserverPass
 from fleet.records import LIFE, Page, SessionRecord
+from fleet.roster_model import NodeId
 from serve.ports import Crew, NewSession, Ports, ProviderInfo, Started
 
 NOW = 1_795_426_200.0
@@ -397,6 +401,46 @@ def cost(**changes: object) -> SessionCost:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
+DRAIN_DEADLINE_S = 600.0
+
+
+class FakeNodes:
+    """One node."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.asked: list[tuple[str | None, float]] = []
+        self._drains: dict[str | None, Drain] = {}
+
+    async def look(self) -> FleetNodes:
+        if self.error is not None:
+            raise self.error
+        node = Node(
+            node_id=NodeId("aaaaaa11"),
+            address="10.0.0.1",
+            host="worker-1",
+            drain=self._drains.get("10.0.0.1"),
+            live=3,
+            ready=2,
+        )
+        return FleetNodes(nodes=(node,), fleet_drain=self._drains.get(None), live=3)
+
+    async def drain(self, wanted: str | None, deadline_s: float) -> FleetNodes:
+        self._check(wanted)
+        self.asked.append((wanted, deadline_s))
+        self._drains[wanted] = Drain(since=NOW, deadline=NOW + deadline_s)
+        return await self.look()
+
+    async def undrain(self, wanted: str | None) -> FleetNodes:
+        self._check(wanted)
+        self._drains.pop(wanted, None)
+        return await self.look()
+
+    def _check(self, wanted: str | None) -> None:
+        if wanted not in (None, "10.0.0.1"):
+            raise NodeNotFound(str(wanted))
+
+
 class FakeFleet:
     """All the fakes, and the ports over them."""
 
@@ -408,6 +452,7 @@ class FakeFleet:
         self.money = FakeMoney()
         self.observers = FakeObservers()
         self.roster = FakeRoster()
+        self.nodes = FakeNodes()
         self.closed = 0
         self.meanwhile: Callable[[], None] = lambda: None
         """What happens while a route sleeps."""
@@ -427,6 +472,8 @@ class FakeFleet:
             money=self.money,
             observers=self.observers,
             roster=self.roster,
+            nodes=self.nodes,
+            drain_deadline_s=DRAIN_DEADLINE_S,
             webhooks=FakeWebhooks(),
             checks={name: self._check(name) for name in self.problems},
             providers=(

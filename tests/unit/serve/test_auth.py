@@ -26,6 +26,11 @@ GUARDED = [
     ("GET", "/v1/studies/s/cost"),
     ("GET", "/v1/studies/s/cost.csv"),
     ("GET", "/v1/fleet"),
+    ("POST", "/v1/fleet/drain"),
+    ("DELETE", "/v1/fleet/drain"),
+    ("GET", "/v1/nodes"),
+    ("POST", "/v1/nodes/n/drain"),
+    ("DELETE", "/v1/nodes/n/drain"),
     ("GET", "/v1/contract/schema"),
     ("GET", "/metrics"),
 ]
@@ -49,9 +54,12 @@ async def test_without_a_key_every_guarded_route_says_401(
 async def test_the_guarded_routes_are_all_but_probes_and_webhook(app: FastAPI) -> None:
     paths = app.openapi()["paths"]
     all_routes = {(method.upper(), path) for path, ops in paths.items() for method in ops}
-    named = {
-        (m, p.replace("s-1", "{session_id}").replace("/s/", "/{study_id}/")) for m, p in GUARDED
-    }
+    names = {"s-1": "{session_id}", "/s/": "/{study_id}/", "/n/": "/{node}/"}
+    named = set()
+    for method, path in GUARDED:
+        for name, parameter in names.items():
+            path = path.replace(name, parameter)
+        named.add((method, path))
     assert all_routes - named == {
         ("GET", "/healthz"),
         ("GET", "/readyz"),

@@ -8,27 +8,65 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fleet.local.errors import LocalPartError
 from fleet.local.processes import tied_to_this_process
 from fleet.local.run_dir import RunDir
+from fleet.local.told import Told
 
 LINE_LIMIT = 1024 * 1024
 GRACE_S = 10.0
 READY_S = 60.0
+_LAST = frozenset({"summary", "failed"})
+
+
+class Participant:
+    """What one participant tells, as far as it has told it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.told: list[Told] = []
+        self._began_at = 0.0
+        self._changed = asyncio.Event()
+
+    async def until(self, so: Callable[[], bool], deadline_s: float | None) -> bool:
+        """Whether `so`, looked at after each event, became true by the deadline."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                while not so():
+                    await self._changed.wait()
+        return so()
+
+    def has_told(self, *names: str) -> bool:
+        return any(told.name in names for told in self.told)
+
+    async def heard(self, deadline_s: float) -> bool:
+        """Whether the agent became audible to it by the deadline."""
+        return await self.until(lambda: self.has_told("agent_speech_started"), deadline_s)
+
+    async def summary(self, deadline_s: float) -> dict[str, Any] | None:
+        """What it measured in all; None if it is not through by the deadline."""
+        through = await self.until(lambda: self.has_told(*_LAST), deadline_s)
+        return dict(self.told[-1].detail) if through else None
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "started":
+            self._began_at = float(event["epoch_s"])
+        at = self._began_at + float(event.get("t_s", 0.0))
+        self.told.append(Told(name=str(event["event"]), at=at, detail=event))
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
 
 class Crowd:
-    """``join`` as many as wanted; ``heard`` waits until one hears the agent, ``summary`` until it
-    is through."""
+    """``join`` as many as wanted."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self._summaries: dict[str, asyncio.Future[dict[str, Any]]] = {}
-        self._heard: dict[str, asyncio.Event] = {}
+        self._people: dict[str, Participant] = {}
         self._ready = asyncio.Event()
 
     async def ready(self) -> None:
@@ -41,9 +79,9 @@ class Crowd:
 
     async def join(
         self, name: str, *, url: str, token: str, script: Any, seed: int, t0_epoch_s: float
-    ) -> None:
-        self._summaries[name] = asyncio.get_running_loop().create_future()
-        self._heard[name] = asyncio.Event()
+    ) -> Participant:
+        """`name` is new. What keeps it from joining is told by its event `failed`."""
+        participant = self._people[name] = Participant(name)
         order = {
             "id": name,
             "url": url,
@@ -53,24 +91,15 @@ class Crowd:
             "t0_epoch_s": t0_epoch_s,
         }
         await self._order(order)
+        return participant
+
+    def absent(self, name: str) -> Participant:
+        """One who never comes, and so tells nothing."""
+        return Participant(name)
 
     async def leave(self, name: str) -> None:
         """Have it leave. One that has left already is left so."""
         await self._order({"id": name, "stop": True})
-
-    async def heard(self, name: str, deadline_s: float) -> bool:
-        """Whether the agent became audible to participant ``name`` by the deadline."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(deadline_s):
-                await self._heard[name].wait()
-        return self._heard[name].is_set()
-
-    async def summary(self, name: str, deadline_s: float) -> dict[str, Any] | None:
-        """What participant ``name`` measured; None if it is not through by the deadline."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(deadline_s):
-                return await asyncio.shield(self._summaries[name])
-        return None
 
     async def read(self) -> None:
         """Take events until the process ends."""
@@ -78,9 +107,9 @@ class Crowd:
         async for line in self._process.stdout:
             with suppress(ValueError):
                 self._take(json.loads(line))
-        for waiting in self._summaries.values():
-            if not waiting.done():
-                waiting.set_result({"event": "failed", "message": "participants ended early"})
+        for participant in self._people.values():
+            if not participant.has_told(*_LAST):
+                participant.take({"event": "failed", "message": "participants ended early"})
 
     async def _order(self, order: dict[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -90,11 +119,9 @@ class Crowd:
     def _take(self, event: dict[str, Any]) -> None:
         if event.get("event") == "ready":
             self._ready.set()
-        if event.get("event") == "agent_speech_started" and event.get("id") in self._heard:
-            self._heard[str(event["id"])].set()
-        waiting = self._summaries.get(str(event.get("id")))
-        if event.get("event") in ("summary", "failed") and waiting and not waiting.done():
-            waiting.set_result(event)
+        participant = self._people.get(str(event.get("id")))
+        if participant is not None:
+            participant.take(event)
 
 
 @asynccontextmanager

@@ -1,0 +1,67 @@
+"""What a fault is to whoever runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING
+
+from fleet.bench.progress import Progress
+from fleet.bench.report import Bar, Judgement, Measured
+from fleet.local.ray_cluster import RayCluster
+from fleet.local.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from fleet.bench.chaos.stage import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What the fleet has to be started with. Faults with equal needs share a stage."""
+
+    warm: int = 6
+    """Actors that are kept warm."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """FLEET_* values by field name."""
+    cluster: Callable[[RunDir], AbstractContextManager[RayCluster]] | None = None
+    """Instead of one Ray node. It is entered with the fleet's environment in place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trials:
+    count: int
+    seed: int
+    smoke: bool
+    progress: Progress
+
+    def dice(self, *what: object) -> Random:
+        """For one thing that is drawn: ``what`` names it. The same seed gives the same draws,
+        however many others are made."""
+        return Random("/".join(map(str, (self.seed, *what))))
+
+    def timing(self, bar: Bar) -> Bar:
+        """A short run on a shared machine says little about times."""
+        if self.smoke and bar.judgement is not Judgement.NOT_JUDGED:
+            return bar.not_judged("short form")
+        return bar
+
+
+Run = Callable[["Stage", Trials], Awaitable[Measured]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """``about``: one line, for the list of faults. ``trials``: strikes in the long form."""
+
+    name: str
+    about: str
+    trials: int
+    run: Run
+    needs: Needs = Needs()
+
+
+AT_ONCE = 5 if (os.cpu_count() or 1) <= 2 else 10
+"""Interviews that this machine carries while others begin and end."""

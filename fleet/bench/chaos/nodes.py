@@ -1,0 +1,102 @@
+"""A cluster of several Ray nodes on this machine, for faults that strike whole ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from fleet.bench.chaos.waiting import until
+from fleet.local.errors import LocalPartError
+from fleet.local.ray_cluster import RayCluster, joined_ray
+from fleet.local.ray_nodes import SURVIVES_ITS_HEAD, NodeSettings, RayNode, RayNodes, ray_nodes
+from fleet.local.run_dir import RunDir
+from fleet.local.stack import environment
+from fleet.ray_calls import SLOT_RESOURCE
+
+if TYPE_CHECKING:
+    from fleet.bench.chaos.stage import Stage
+
+PLACES = 16
+WARM_S = 120.0
+ANSWER_S = 60.0
+_NODE = NodeSettings(num_cpus=PLACES, resources={SLOT_RESOURCE: PLACES})
+
+
+class SeveralNodes:
+    """To be a fault's ``Needs.cluster``: a head without places for session actors, and ``count``
+    nodes with them. ``head_may_go``: its books outlive it, and we are a driver on the first node,
+    as a driver goes with its node.
+    """
+
+    def __init__(self, count: int, *, head_may_go: bool = False) -> None:
+        self._count = count
+        self._head_may_go = head_may_go
+        self._cluster: RayNodes | None = None
+
+    @contextmanager
+    def __call__(self, run: RunDir) -> Iterator[RayCluster]:
+        settings = [_NODE] * self._count
+        with (
+            environment(SURVIVES_ITS_HEAD),
+            ray_nodes(run, settings, durable=self._head_may_go) as cluster,
+            joined_ray(
+                cluster.address,
+                node_address=cluster.nodes[0].address if self._head_may_go else None,
+            ),
+        ):
+            self._cluster = cluster
+            try:
+                yield RayCluster(address=cluster.address, own=True)
+            finally:
+                self._cluster = None
+
+    @property
+    def cluster(self) -> RayNodes:
+        """While a stage is open."""
+        assert self._cluster is not None
+        return self._cluster
+
+    async def add(self) -> RayNode:
+        return await asyncio.to_thread(self.cluster.add, _NODE)
+
+    async def take_away(self, node: RayNode) -> None:
+        """As Kubernetes ends a pod."""
+        await asyncio.to_thread(node.close)
+        self.cluster.nodes.remove(node)
+
+    async def lose(self, node: RayNode) -> None:
+        await asyncio.to_thread(node.kill)
+        self.cluster.nodes.remove(node)
+
+
+async def seen(stage: Stage) -> dict[str, Any]:
+    """What ``GET /v1/nodes`` says, by address. An ingress that is just being replaced is asked
+    again. Raises LocalPartError."""
+
+    async def answered() -> list[Any] | None:
+        try:
+            answer = await stage.http.get("/v1/nodes")
+        except httpx.HTTPError:
+            return None
+        return None if answer.is_error else list(answer.json()["nodes"])
+
+    nodes = await until(answered, ANSWER_S)
+    if nodes is None:
+        raise LocalPartError(f"the API did not say what nodes there are within {ANSWER_S:g} s")
+    return {node["address"]: node for node in nodes}
+
+
+async def spare_actor(stage: Stage) -> bool:
+    """Whether the pool has one by the deadline: without it whoever is struck waits for a start."""
+
+    async def warm() -> bool:
+        try:
+            return (await stage.pool())["warm"] > 0
+        except httpx.HTTPError:
+            return False
+
+    return bool(await until(warm, WARM_S))

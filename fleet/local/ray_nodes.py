@@ -1,0 +1,248 @@
+"""Several Ray nodes on this machine, each by a ``ray start`` of its own on its own loopback
+address, as on several machines: each may be lost, stopped and started by itself. Linux only:
+elsewhere there is one such address.
+
+Everything here blocks, for seconds where something starts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from agent_actor.forkserver import ray_start
+from fleet.local.errors import LocalPartError, PartExited, PartNotReady
+from fleet.local.processes import free_ports, tied_to_this_process
+from fleet.local.ray_cluster import ENVIRONMENT, OBJECT_STORE_BYTES, loopback_address
+from fleet.local.run_dir import RunDir
+from fleet.local.tools import find_redis_server
+
+READY_S = 90.0
+STOP_GRACE_S = 15.0
+POLL_S = 0.05
+SURVIVES_ITS_HEAD = {
+    # Nodes and their workers wait so long for a head that is away. After Ray's own 60 s they end
+    # themselves, and all interviews on them, before a head's pod is back.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
+    # A node that is lost is known to be after 3 s; by Ray's own figures after 15 s.
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+}
+"""For every process of the cluster, and its drivers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSettings:
+    """What a node claims to have. ``num_cpus`` is a count of places, not of cores."""
+
+    num_cpus: int = 16
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+class RayNode:
+    """``address`` is the node's own, and stays the same when it is started again."""
+
+    def __init__(self, run: RunDir, settings: NodeSettings, arguments: Sequence[str]) -> None:
+        address = loopback_address()
+        if address is None:
+            raise LocalPartError("several Ray nodes on one machine need Linux's loopback addresses")
+        self.address = address
+        self._run = run
+        self._arguments = [*arguments, *_arguments(settings, address)]
+        self._env: dict[str, str] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def with_env(self, env: Mapping[str, str]) -> RayNode:
+        self._env = dict(env)
+        return self
+
+    def start(self) -> None:
+        """Returns when it has joined the cluster. Raises PartExited, PartNotReady."""
+        name = f"ray-{self.address}"
+        command = [sys.executable, "-m", ray_start.__name__, "start", "--block", *self._arguments]
+        # Or what it says stays in its buffer while it blocks.
+        env = {**os.environ, **ENVIRONMENT, **SURVIVES_ITS_HEAD, "PYTHONUNBUFFERED": "1"}
+        self._process = _spawn(name, command, self._run.logs, {**env, **self._env})
+        out = self._run.logs / f"{name}.out"
+        _until(
+            lambda: "Ray runtime started" in out.read_text("utf-8", errors="replace"),
+            name,
+            self._process,
+            self._run.logs / f"{name}.log",
+        )
+
+    def kill(self) -> None:
+        """As if the machine were gone: SIGKILL to all that runs on it."""
+        if self._process is not None:
+            _kill(_tree(self._process.pid))
+            self._process.wait()
+
+    def close(self) -> None:
+        """In order: SIGTERM, as Kubernetes ends a pod; then SIGKILL to what is left. Idempotent."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        tree = _tree(process.pid)
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_GRACE_S)
+        _kill(tree)
+        process.wait()
+
+
+class RayNodes:
+    """A cluster under way: a head without places for session actors, and nodes."""
+
+    def __init__(self, run: RunDir, head: RayNode, address: str, folder: Path) -> None:
+        self._run = run
+        self._folder = folder
+        self.head = head
+        self.address = address
+        """Of the GCS, for drivers and nodes."""
+        self.nodes: list[RayNode] = []
+
+    def add(self, settings: NodeSettings) -> RayNode:
+        """Another node, in the cluster when this returns."""
+        node = RayNode(self._run, settings, [f"--address={self.address}"])
+        self.nodes.append(node)
+        node.start()
+        return node
+
+    def restart_head(self) -> None:
+        """After it was killed: it goes on with what stands in its Redis."""
+        # Where the last head of this folder was: a new one would take it for a running cluster.
+        (self._folder / "ray_current_cluster").unlink(missing_ok=True)
+        self.head.start()
+
+    def close(self) -> None:
+        for node in (*self.nodes, self.head):
+            node.close()
+
+
+@contextmanager
+def ray_nodes(
+    run: RunDir, settings: Sequence[NodeSettings], *, durable: bool = False
+) -> Iterator[RayNodes]:
+    """A head, and a node for each of ``settings``. ``durable``: the head's books are in a Redis of
+    their own, and outlive it. This process joins as a driver by itself, see ``ray_cluster``.
+    """
+    # The same for nodes and drivers; Ray's own default would be written to the user's home.
+    if not any(name.startswith("RAY_AUTH_") for name in os.environ):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    with ExitStack() as stack:
+        folder, (port,) = run.folder("r"), free_ports(1)
+        arguments = ["--head", f"--port={port}", f"--temp-dir={folder}"]
+        env: dict[str, str] = {}
+        if durable:
+            books = stack.enter_context(_gcs_redis(run))
+            env["RAY_REDIS_ADDRESS"] = f"127.0.0.1:{books.port}"
+            # Ray takes it no other way, and shows it in its own processes' arguments too.
+            arguments.append(f"--redis-password={books.password}")
+        head = RayNode(run, NodeSettings(), [*arguments, "--include-dashboard=false"])
+        cluster = RayNodes(run, head.with_env(env), f"{head.address}:{port}", folder)
+        stack.callback(cluster.close)
+        head.start()
+        for each in settings:
+            cluster.add(each)
+        yield cluster
+
+
+@contextmanager
+def ray_node(run: RunDir, address: str, settings: NodeSettings) -> Iterator[RayNode]:
+    """One more node of a cluster that is there already, for the length of the block."""
+    node = RayNode(run, settings, [f"--address={address}"])
+    try:
+        node.start()
+        yield node
+    finally:
+        node.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Books:
+    port: int
+    password: str
+
+
+@contextmanager
+def _gcs_redis(run: RunDir) -> Iterator[_Books]:
+    """Ray needs TCP, and its books are no part of the fleet's ledger."""
+    (port,), password = free_ports(1), secrets.token_urlsafe(24)
+    text = f"bind 127.0.0.1\nport {port}\nrequirepass {password}\nappendonly no\nsave ''\n"
+    config = run.write_secret("gcs-redis.conf", text)
+    process = _spawn("gcs-redis", [str(find_redis_server()), str(config)], run.logs, os.environ)
+    try:
+        _until(lambda: _listens(port), "gcs-redis", process, run.logs / "gcs-redis.log")
+        yield _Books(port=port, password=password)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _arguments(settings: NodeSettings, address: str) -> list[str]:
+    return [
+        "--disable-usage-stats",
+        f"--node-ip-address={address}",
+        f"--num-cpus={settings.num_cpus}",
+        "--num-gpus=0",
+        f"--resources={json.dumps(dict(settings.resources))}",
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+    ]
+
+
+def _spawn(
+    name: str, command: Sequence[str], logs: Path, env: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    with (logs / f"{name}.out").open("wb") as stdout, (logs / f"{name}.log").open("ab") as stderr:
+        return subprocess.Popen(
+            tied_to_this_process(command),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env=dict(env),
+            start_new_session=True,
+        )
+
+
+def _until(
+    true: Callable[[], bool], name: str, process: subprocess.Popen[bytes], log: Path
+) -> None:
+    deadline = time.monotonic() + READY_S
+    while not true():
+        if process.poll() is not None:
+            raise PartExited(name, process.returncode, log)
+        if time.monotonic() >= deadline:
+            raise PartNotReady(name, READY_S, log)
+        time.sleep(POLL_S)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    """The process and all below it, from the top, so that nobody is there to bring one back."""
+    with suppress(psutil.NoSuchProcess):
+        top = psutil.Process(pid)
+        return [top, *top.children(recursive=True)]
+    return []
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()

@@ -1,0 +1,153 @@
+"""What participants heard and what was paid, judged; plans drawn; faults that share a stage."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent_actor.contract import EndReason, Provider
+from fleet.bench.chaos import actor_kill, evidence
+from fleet.bench.chaos.__main__ import _chosen, _sharing
+from fleet.bench.chaos.evidence import Course, Money, Word
+from fleet.bench.chaos.fault import Fault, Needs, Trials
+from fleet.bench.chaos.registry import FAULTS
+from fleet.bench.progress import Progress
+from fleet.bench.report import Bar, Judgement, Measured, at_most
+from fleet.local.told import Told
+
+PICO = 1_000_000
+
+
+def told(*events: tuple[str, float]) -> list[Told]:
+    return [Told(name=name, at=at, detail={}) for name, at in events]
+
+
+TURN = told(
+    ("agent_speech_started", 1.0),
+    ("agent_speech_ended", 4.0),
+    ("speaking", 6.0),
+    ("answered", 9.0),
+    ("agent_speech_started", 10.0),
+)
+
+
+def trials(count: int, *, seed: int = 7, smoke: bool = False) -> Trials:
+    return Trials(count=count, seed=seed, smoke=smoke, progress=Progress())
+
+
+def course(**changes: object) -> Course:
+    values: dict[str, object] = {
+        "session_id": "s-1",
+        "provider": Provider.GEMINI_LIVE,
+        "end_reason": EndReason.COMPLETED,
+        "attempts": 1,
+        "phases": ["warmup", "core"],
+        "wanted": ["warmup", "core"],
+        "disturbances": [],
+        "waits_s": [1.0],
+        "money": None,
+    }
+    return Course(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def missed(bars: list[Bar]) -> list[str]:
+    return [bar.name for bar in bars if bar.judgement is Judgement.MISSED]
+
+
+class TestHearing:
+    def test_who_has_the_word(self) -> None:
+        words = [evidence.word(TURN[:n]) for n in range(6)]
+        nobody, interviewer, participant = Word.NOBODY, Word.INTERVIEWER, Word.PARTICIPANT
+        assert words == [nobody, interviewer, nobody, participant, nobody, interviewer]
+
+    def test_silence_lasts_until_the_interviewer_is_heard(self) -> None:
+        assert evidence.silence_s(TURN, 2.5) == 7.5
+        assert evidence.silence_s(TURN, 10.5) is None
+
+    def test_a_participant_who_thinks_or_answers_is_not_spoken_over(self) -> None:
+        assert not evidence.spoken_over(TURN, 5.0)
+        assert not evidence.spoken_over(TURN, 7.0)
+
+    def test_one_into_whose_thought_or_answer_the_interviewer_comes_is(self) -> None:
+        early = told(("agent_speech_ended", 4.0), ("agent_speech_started", 5.0))
+        assert evidence.spoken_over(early, 4.5)
+        amid = told(("speaking", 6.0), ("agent_speech_started", 7.0), ("answered", 9.0))
+        assert evidence.spoken_over(amid, 6.5)
+
+
+class TestMoney:
+    @pytest.mark.parametrize(
+        ("ledger", "lost", "beyond", "bounded"),
+        [(100, 0, 0, 0), (99, 1, 0, 0), (150, 0, 0, 50), (151, 0, 1, 51)],
+    )
+    def test_between_the_invoice_and_what_was_at_risk(
+        self, ledger: int, lost: int, beyond: int, bounded: int
+    ) -> None:
+        money = Money(
+            ledger_micro_usd=ledger, invoice_pico_usd=100 * PICO, at_risk_pico_usd=50 * PICO
+        )
+        assert (money.lost_micro_usd, money.beyond_micro_usd) == (lost, beyond)
+        assert money.bounded_micro_usd == bounded
+
+    def test_each_interview_counts_for_itself(self) -> None:
+        less = Money(ledger_micro_usd=1, invoice_pico_usd=2 * PICO, at_risk_pico_usd=0)
+        more = Money(ledger_micro_usd=3, invoice_pico_usd=2 * PICO, at_risk_pico_usd=0)
+        assert len(missed(list(evidence.of_money([less, more])))) == 2
+
+
+class TestCourses:
+    def test_a_good_one(self) -> None:
+        assert not missed(list(evidence.of_courses([course()])))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"end_reason": EndReason.ACTOR_LOST},
+            {"phases": ["warmup"]},
+            {"phases": ["warmup", "core", "core"]},
+            {"disturbances": ["reconnecting"]},
+        ],
+    )
+    def test_a_bad_one_among_good_ones(self, change: dict[str, object]) -> None:
+        assert len(missed(list(evidence.of_courses([course(), course(**change)])))) == 1
+
+    def test_without_any_nothing_is_shown_to_hold(self) -> None:
+        assert missed(list(evidence.of_courses([])))
+        assert missed(list(evidence.of_waits([], 3.0)))
+
+
+class TestActorKills:
+    def test_as_many_kills_as_trials_some_twice_and_both_providers(self) -> None:
+        plans = actor_kill.plans(trials(60))
+        assert sum(len(plan.strikes) for plan in plans) == 60
+        assert {len(plan.strikes) for plan in plans} == {1, 2}
+        assert {plan.provider for plan in plans} == set(Provider)
+        moments = [strike.moment for plan in plans for strike in plan.strikes]
+        assert set(moments) == set(actor_kill.Moment)
+
+    def test_the_same_seed_draws_the_same(self) -> None:
+        assert actor_kill.plans(trials(20)) == actor_kill.plans(trials(20))
+        assert actor_kill.plans(trials(20)) != actor_kill.plans(trials(20, seed=8))
+
+
+class TestFaults:
+    def test_names_are_unique(self) -> None:
+        assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+
+    def test_those_with_equal_needs_share_a_stage(self) -> None:
+        a, b, c = (fault(name, needs) for name, needs in zip("abc", (1, 2, 1), strict=True))
+        assert _sharing([a, b, c]) == [[a, c], [b]]
+
+    def test_chosen_by_name(self) -> None:
+        assert _chosen("actor_kill") == (actor_kill.FAULT,)
+
+    def test_times_do_not_count_in_the_short_form(self) -> None:
+        slow = at_most("silence", 9.0, 1.0, "s")
+        assert trials(1).timing(slow) == slow
+        assert trials(1, smoke=True).timing(slow).judgement is Judgement.NOT_JUDGED
+
+
+def fault(name: str, warm: int) -> Fault:
+    async def run(_stage: object, _trials: Trials) -> Measured:
+        raise NotImplementedError
+
+    return Fault(name=name, about="", trials=1, run=run, needs=Needs(warm=warm))
