@@ -57,7 +57,7 @@ def to_json(arrivals: Arrivals) -> str:
     )
 
 
-def from_json(text: str) -> Arrivals:
+def from_json(text: str | bytes) -> Arrivals:
     """An empty one for a text that this version cannot read."""
     try:
         found = json.loads(text)
