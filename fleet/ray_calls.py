@@ -181,15 +181,22 @@ async def ask_for_nodes(keep: Sequence[str], more: int, slots: int, *, deadline_
     what it was told before. Others go when nothing has been on them for its idle timeout; one with
     an actor never does. Raises ControlPlaneUnavailable.
 
-    Those to stay are named: when it looks for nodes that fit it does not care which are empty, and
-    might keep these in their place. Each of the others is asked for as all its ``slots``.
     """
-    bundles = [{SLOT_RESOURCE: 1.0} for _ in keep] + [{SLOT_RESOURCE: float(slots)}] * more
-    selectors = [{NODE_ID_LABEL: node} for node in keep] + [{} for _ in range(more)]
     asking = asyncio.get_running_loop().run_in_executor(
-        _LOOKING, _request_resources, bundles, selectors
+        _LOOKING, _request_resources, *bundles_for(keep, more, slots)
     )
     await answer(asking, part="ray", deadline_s=deadline_s)
+
+
+def bundles_for(
+    keep: Sequence[str], more: int, slots: int
+) -> tuple[list[dict[str, float]], list[dict[str, str]]]:
+    """As ``request_resources`` takes them: bundles, and a label selector for each. Nodes to stay
+    are named: looking for those that fit it does not care which are empty, and might keep these
+    in their place. Each of the others is asked for as all its ``slots``."""
+    bundles = [{SLOT_RESOURCE: 1.0} for _ in keep] + [{SLOT_RESOURCE: float(slots)}] * more
+    selectors = [{NODE_ID_LABEL: node} for node in keep] + [{} for _ in range(more)]
+    return bundles, selectors
 
 
 def _request_resources(bundles: list[dict[str, float]], selectors: list[dict[str, str]]) -> None:
