@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from autoscaler.packing import NodeLoad, fullness, place
@@ -38,6 +38,12 @@ class Placement:
     def leave(self) -> frozenset[NodeId]:
         """Nodes that are to be left empty. Their idle actors are out of the pool."""
         return self.arrangement.leave if self.arrangement else frozenset()
+
+    def opened(self) -> Placement:
+        """While somebody waits: every node that is there will do."""
+        if self.arrangement is None:
+            return self
+        return Placement(arrangement=replace(self.arrangement, leave=frozenset()))
 
     def in_pool(self, actor: Placed) -> bool:
         return actor.state not in _IDLE or actor.node_id not in self.leave

@@ -522,40 +522,41 @@ class Roster:
         return [*turned_away, *self._serve_queue(now)] if late else []
 
     def _balance(self, now: float) -> list[Command]:
-        pool = [a for a in self._actors.values() if self._placement.in_pool(a)]
+        waiting = len(self._queue) + len(self._movers)
+        placement = self._placement.opened() if waiting else self._placement
+        pool = [a for a in self._actors.values() if placement.in_pool(a)]
         counted = Counter(actor.state for actor in pool)
         counts = PoolCounts(
             warm=counted[ActorState.WARM],
             starting=counted[ActorState.STARTING],
             busy=counted[ActorState.RESERVED] + counted[ActorState.LIVE],
             dying=counted[ActorState.DYING],
-            waiting=len(self._queue) + len(self._movers),
+            waiting=waiting,
         )
-        slots = self._placement.slots(self._placement.busy_elsewhere(pool))
+        slots = placement.slots(placement.busy_elsewhere(pool))
         bounds = self._limits.bounds(len(self._moving()), slots)
         decision = decide(counts, bounds)
         warm = [a for a in self._actors.values() if a.state is ActorState.WARM]
-        surplus = self._placement.to_retire(warm, decision.retire, self._actors.values())
+        surplus = placement.to_retire(warm, decision.retire, self._actors.values())
         if counts.warm >= min(bounds.warm_target, bounds.slots - counts.busy - counts.dying):
-            surplus += self._placement.to_clear_out(warm)
+            surplus += placement.to_clear_out(warm)
         if surplus:
             return [command for a in surplus for command in self._dismiss(a.actor_id, now)]
-        return self._fill_up(decision.start, now)
-
-    def _fill_up(self, count: int, now: float) -> list[Command]:
-        if self._next_start_at is not None and now < self._next_start_at:
+        if not self._may_fill_up(now, waiting):
             return []
-        nobody_waits = not self._queue and not self._movers
-        if nobody_waits and (self._draining or self._refill_at is not None):
-            return []
-        starts = (self._start(now) for _ in range(count))
+        starts = (self._start(placement, now) for _ in range(decision.start))
         return [start for start in starts if start is not None]
 
-    def _start(self, now: float) -> StartActor | None:
+    def _may_fill_up(self, now: float, waiting: int) -> bool:
+        if self._next_start_at is not None and now < self._next_start_at:
+            return False
+        return waiting > 0 or not (self._draining or self._refill_at is not None)
+
+    def _start(self, placement: Placement, now: float) -> StartActor | None:
         """None: no node has a slot for it."""
         on, not_on = None, self._draining_nodes
-        if self._placement.arrangement is not None:
-            on, not_on = self._placement.node_for_start(self._actors.values(), not_on), frozenset()
+        if placement.arrangement is not None:
+            on, not_on = placement.node_for_start(self._actors.values(), not_on), frozenset()
             if on is None:
                 return None
         self._last_number += 1

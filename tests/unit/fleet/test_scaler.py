@@ -20,6 +20,7 @@ from fleet.ray_calls import RayNode
 from fleet.roster import Roster
 from fleet.roster_model import (
     Arrangement,
+    Command,
     KillActor,
     NodeId,
     RosterLimits,
@@ -69,13 +70,21 @@ class Fleet:
 
     def settle(self) -> None:
         while commands := self.roster.tick(self.now):
-            for command in commands:
-                match command:
-                    case StartActor(actor_id=actor_id, on=on):
-                        assert on is not None
-                        self.roster.actor_warm(actor_id, self.now, on)
-                    case KillActor(actor_id=actor_id):
-                        self.roster.actor_gone(actor_id)
+            self.execute(commands)
+
+    def execute(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case StartActor(actor_id=actor_id, on=on):
+                    assert on is not None
+                    self.execute(self.roster.actor_warm(actor_id, self.now, on))
+                case KillActor(actor_id=actor_id):
+                    self.roster.actor_gone(actor_id)
+
+    def end(self, *names: str) -> None:
+        for name in names:
+            self.execute(self.roster.release(SessionId(name), self.now))
+        self.settle()
 
     async def alive(self) -> list[RayNode]:
         if self.down:
@@ -164,6 +173,14 @@ class TestGrowing:
         await rounds(fleet, by, 5)
         assert fleet.node_of("s-1") == "a"
 
+    async def test_whoever_waits_gets_a_node_that_was_to_be_left(self):
+        fleet = Fleet(nodes=[node("a"), node("b")])
+        by = scaler(fleet)
+        await by.scale()
+        assert fleet.kept == ("b",)
+        fleet.begin(*(f"s-{n}" for n in range(5)))
+        assert fleet.node_of("s-4") == "a"
+
 
 class TestShrinking:
     async def grown(self) -> tuple[Fleet, Scaler]:
@@ -182,9 +199,7 @@ class TestShrinking:
     async def test_when_they_are_over_empty_nodes_are_let_go_and_no_other(self):
         fleet, by = await self.grown()
         last = next(n for n in range(9) if fleet.node_of(f"s-{n}") == "b")
-        for number in set(range(9)) - {last}:
-            fleet.roster.release(SessionId(f"s-{number}"), fleet.now)
-        fleet.settle()
+        fleet.end(*(f"s-{n}" for n in range(9) if n != last))
         for _ in range(500):
             await rounds(fleet, by, 5)
             assert "b" in fleet.kept
