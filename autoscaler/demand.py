@@ -144,7 +144,7 @@ def _burst(days: Sequence[DayCount], minute: int, minutes: int, tuning: DemandTu
         sums = day.before(minute - shift, minute + shift + minutes)
         most = max(map(operator.sub, sums[minutes:], sums))
         bursts.append(most - tuning.sureness * math.sqrt(most))
-    return statistics.median(bursts)
+    return float(statistics.median(bursts))
 
 
 def _begun(before: Arrivals, now: float) -> Arrivals:

@@ -14,7 +14,7 @@ from fleet.parts import StartRequest
 from fleet.pool import PoolSnapshot, Reservation
 from fleet.ray_calls import RemoteActor
 from fleet.roster_actor import ROSTER, SUPERVISOR
-from fleet.roster_model import NodeId
+from fleet.roster_model import Arrangement, NodeId
 from fleet.supervisor import SupervisorSnapshot
 
 BUDGET = "budget"
@@ -49,6 +49,9 @@ class RayRosterClient:
     async def drain(self, on: bool, nodes: frozenset[NodeId] = frozenset()) -> None:
         """The whole fleet (``on``), and these nodes, whatever was said before."""
         await self._call("drain", on, nodes)
+
+    async def arrange(self, arrangement: Arrangement) -> None:
+        await self._call("arrange", arrangement)
 
     async def snapshot(self) -> PoolSnapshot:
         snapshot: PoolSnapshot = await self._call("snapshot")

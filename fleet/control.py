@@ -27,6 +27,7 @@ from typing import Any
 
 import structlog
 
+from autoscaler.scaling import ScalingBounds
 from fleet import ray_calls
 from fleet.bridge.actor import BRIDGE_PREFIX, BridgeActor, BridgeConfig, bridge_names
 from fleet.bridge.profiles import load_profiles
@@ -53,6 +54,7 @@ from fleet.reaping import ReapLimits
 from fleet.registry import Registry
 from fleet.roster_actor import ROSTER, SUPERVISOR, RosterActor, RosterConfig
 from fleet.roster_model import RosterLimits
+from fleet.scaler import ScaleLimits
 from fleet.session_run import RunLimits
 from fleet.settings import FleetSettings
 from fleet.supervisor import SupervisorSnapshot, SupervisorTiming
@@ -259,6 +261,23 @@ def supervisor_config(
             most_apart_s=max(20.0, 4 * settings.reap_every_s),
             follows_rooms=not settings.rehearses,
         ),
+        scaling=scale_limits(settings),
+    )
+
+
+def scale_limits(settings: FleetSettings) -> ScaleLimits | None:
+    if not settings.autoscale:
+        return None
+    return ScaleLimits(
+        bounds=ScalingBounds(
+            min_nodes=settings.min_nodes,
+            max_nodes=settings.max_nodes,
+            min_warm=settings.warm_actors,
+            max_warm=max(settings.warm_actors, settings.max_sessions),
+        ),
+        node_slots=settings.node_slots,
+        node_start_s=settings.node_start_s,
+        every_s=settings.scale_every_s,
     )
 
 

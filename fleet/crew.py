@@ -54,8 +54,10 @@ class ActorSpec:
 class Crew(Protocol):
     """What the pool does to actors. ``kill`` returns at once and never fails."""
 
-    async def start(self, actor_id: ActorId, not_on: Sequence[NodeId] = ()) -> WarmReport:
-        """Make it, on none of those nodes, and wait until it is warm. Raises
+    async def start(
+        self, actor_id: ActorId, on: NodeId | None = None, not_on: Sequence[NodeId] = ()
+    ) -> WarmReport:
+        """Make it, on this node or on none of those, and wait until it is warm. Raises
         ControlPlaneUnavailable."""
 
     async def rejoin(self, actor_id: ActorId) -> WarmReport:
@@ -88,7 +90,9 @@ class RayCrew:
         self._namespace = namespace
         self._handles: dict[ActorId, Any] = {}
 
-    async def start(self, actor_id: ActorId, not_on: Sequence[NodeId] = ()) -> WarmReport:
+    async def start(
+        self, actor_id: ActorId, on: NodeId | None = None, not_on: Sequence[NodeId] = ()
+    ) -> WarmReport:
         slots = ray_calls.has_resource(ray_calls.SLOT_RESOURCE)
         options = ActorOptions(
             name=actor_name(actor_id),
@@ -96,6 +100,7 @@ class RayCrew:
             num_cpus=self._spec.num_cpus,
             resources={ray_calls.SLOT_RESOURCE: 1} if slots else {},
             runtime_env=self._spec.worker_env(),
+            node_id=on,
             not_on=tuple(not_on),
         )
         self._handles[actor_id] = ray_calls.create(self._shell, options, actor_id)

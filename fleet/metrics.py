@@ -21,6 +21,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 HANDED_OVER = "handed_over"
 _WARM_S = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+_NODE_S = (10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0)
 _SHORT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _JOIN_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 _METADATA_S = (0.01, 0.05, 0.08, 0.15, 0.32, 0.48, 1.0, 2.0, 5.0)
@@ -40,6 +41,25 @@ class Spec:
 
 
 SPECS = (
+    Spec(
+        name="fleet_nodes",
+        kind=Gauge,
+        labels=("which",),
+        meaning="Nodes for session actors: up, occupied, wanted by the scaler.",
+    ),
+    Spec(
+        name="fleet_reserve_slots",
+        kind=Gauge,
+        labels=(),
+        meaning="Free slots that the scaler wants for those who will come before a node could.",
+    ),
+    Spec(
+        name="fleet_node_start_seconds",
+        kind=Histogram,
+        labels=(),
+        meaning="From the scaler's asking for a node to its being up.",
+        buckets_s=_NODE_S,
+    ),
     Spec(
         name="fleet_actor_warm_seconds",
         kind=Histogram,

@@ -27,6 +27,7 @@ from fleet.preopened import PulseTally, counted
 from fleet.roster import Roster
 from fleet.roster_model import (
     ActorState,
+    Arrangement,
     Command,
     Grant,
     Handover,
@@ -174,6 +175,10 @@ class Pool:
         self._apply([])
         return ready
 
+    def arrange(self, arrangement: Arrangement) -> None:
+        self._roster.arrange(arrangement)
+        self._apply([])
+
     def drain(self, on: bool, nodes: Set[NodeId] = frozenset()) -> None:
         """``on``: the whole fleet. Both are as they are to be from now on."""
         self._roster.drain(on)
@@ -232,8 +237,8 @@ class Pool:
     def _execute(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
-                case StartActor(actor_id=actor_id, not_on=nodes):
-                    start = partial(self._crew.start, not_on=nodes)
+                case StartActor(actor_id=actor_id, on=node, not_on=others):
+                    start = partial(self._crew.start, on=node, not_on=others)
                     self._tasks.start(self._get_warm(actor_id, start))
                 case KillActor(actor_id=actor_id):
                     self._end_actor(actor_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -148,11 +148,12 @@ async def names_soon(namespace: str, prefix: str, *, deadline_s: float) -> list[
 
 @dataclass(frozen=True, kw_only=True)
 class RayNode:
-    """One that is alive."""
+    """One that is alive. ``slots``: sessions that it may carry; 0 where it says nothing of them."""
 
     node_id: str
     address: str
     host: str
+    slots: int = 0
 
 
 async def nodes_soon(*, deadline_s: float) -> list[RayNode]:
@@ -168,10 +169,43 @@ def _nodes() -> list[RayNode]:
             node_id=node["NodeID"],
             address=node["NodeManagerAddress"],
             host=node["NodeManagerHostname"],
+            slots=int(node["Resources"].get(SLOT_RESOURCE, 0)),
         )
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     ]
+
+
+async def ask_for_nodes(keep: Sequence[str], more: int, slots: int, *, deadline_s: float) -> None:
+    """Tells Ray's autoscaler which nodes are to stay and how many more are wanted, in place of
+    what it was told before. Others go when nothing has been on them for its idle timeout; one with
+    an actor never does. Raises ControlPlaneUnavailable.
+
+    """
+    asking = asyncio.get_running_loop().run_in_executor(
+        _LOOKING, _request_resources, *bundles_for(keep, more, slots)
+    )
+    await answer(asking, part="ray", deadline_s=deadline_s)
+
+
+def bundles_for(
+    keep: Sequence[str], more: int, slots: int
+) -> tuple[list[dict[str, float]], list[dict[str, str]]]:
+    """As ``request_resources`` takes them: bundles, and a label selector for each. Nodes to stay
+    are named: looking for those that fit it does not care which are empty, and might keep these
+    in their place. Each of the others is asked for as all its ``slots``."""
+    bundles = [{SLOT_RESOURCE: 1.0} for _ in keep] + [{SLOT_RESOURCE: float(slots)}] * more
+    selectors = [{NODE_ID_LABEL: node} for node in keep] + [{} for _ in range(more)]
+    return bundles, selectors
+
+
+def _request_resources(bundles: list[dict[str, float]], selectors: list[dict[str, str]]) -> None:
+    from ray.autoscaler.sdk import request_resources  # only whoever scales needs it
+
+    try:
+        request_resources(bundles=bundles, bundle_label_selectors=selectors)
+    except (RuntimeError, OSError) as error:  # Ray's own, of its calls to the head
+        raise ControlPlaneUnavailable("ray", str(error)) from error
 
 
 def kill(handle: Any) -> None:

@@ -25,15 +25,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent_actor.contract import ActorId, SessionId
 from autoscaler.policy import PoolCounts, decide
 from fleet.forecast import Forecast
+from fleet.placement import Placement
 from fleet.roster_model import (
     ActorState,
     ActorView,
     Answer,
+    Arrangement,
     Command,
     Grant,
     KillActor,
@@ -84,6 +86,7 @@ class Roster:
         self._movers: list[SessionId] = []
         """They wait for a successor, while their own actor goes on."""
         self._draining_nodes: frozenset[NodeId] = frozenset()
+        self._placement = Placement()
         self._counted: Counter[str] = Counter()
         self._turned_away: Counter[str] = Counter()
         self._forecast = Forecast(warm_s=limits.expected_warm_s, lanes=limits.max_starting)
@@ -299,6 +302,11 @@ class Roster:
                 commands += self._give_back(held, now)
         return commands
 
+    def arrange(self, arrangement: Arrangement) -> None:
+        """How many actors are kept warm from now on, and where."""
+        self._limits = replace(self._limits, warm_target=arrangement.warm_target)
+        self._placement = Placement(arrangement=arrangement)
+
     def _on_its_way_out(self, actor: _Actor) -> bool:
         return actor.node_id in self._draining_nodes
 
@@ -481,7 +489,8 @@ class Roster:
         return self._forecast.for_actor_s(place, [now - a.since for a in starting], pause_s)
 
     def _first_warm(self) -> _Actor | None:
-        return next((a for a in self._actors.values() if a.state is ActorState.WARM), None)
+        warm = [a for a in self._actors.values() if a.state is ActorState.WARM]
+        return self._placement.to_give(warm, self._actors.values())
 
     def _make_warm(self, actor: _Actor, now: float) -> list[Command]:
         if self._on_its_way_out(actor):
@@ -550,27 +559,47 @@ class Roster:
         return [*turned_away, *self._serve_queue(now)] if late else []
 
     def _balance(self, now: float) -> list[Command]:
+        waiting = len(self._queue) + len(self._movers)
+        placement = self._placement.opened() if waiting else self._placement
+        pool = [a for a in self._actors.values() if placement.in_pool(a)]
+        counted = Counter(actor.state for actor in pool)
         counts = PoolCounts(
-            warm=self.count(ActorState.WARM),
-            starting=self.count(ActorState.STARTING),
-            busy=self.count(ActorState.RESERVED) + self.count(ActorState.LIVE),
-            dying=self.count(ActorState.DYING),
-            waiting=len(self._queue) + len(self._movers),
+            warm=counted[ActorState.WARM],
+            starting=counted[ActorState.STARTING],
+            busy=counted[ActorState.RESERVED] + counted[ActorState.LIVE],
+            dying=counted[ActorState.DYING],
+            waiting=waiting,
         )
-        decision = decide(counts, self._limits.bounds(len(self._moving())))
-        if decision.retire:
-            surplus = self.warm_actors()[: decision.retire]
-            return [command for i in surplus for command in self._dismiss(i, now)]
-        if self._next_start_at is not None and now < self._next_start_at:
+        slots = placement.slots(placement.busy_elsewhere(pool))
+        bounds = self._limits.bounds(len(self._moving()), slots)
+        decision = decide(counts, bounds)
+        warm = [a for a in self._actors.values() if a.state is ActorState.WARM]
+        surplus = placement.to_retire(warm, decision.retire, self._actors.values())
+        if counts.warm >= min(bounds.warm_target, bounds.slots - counts.busy - counts.dying):
+            surplus += placement.to_clear_out(warm)
+        if surplus:
+            return [command for a in surplus for command in self._dismiss(a.actor_id, now)]
+        if not self._may_fill_up(now, waiting):
             return []
-        nobody_waits = not self._queue and not self._movers
-        if nobody_waits and (self._draining or self._refill_at is not None):
-            return []
-        return [self._start(now) for _ in range(decision.start)]
+        starts = (self._start(placement, now) for _ in range(decision.start))
+        return [start for start in starts if start is not None]
 
-    def _start(self, now: float) -> StartActor:
+    def _may_fill_up(self, now: float, waiting: int) -> bool:
+        if self._next_start_at is not None and now < self._next_start_at:
+            return False
+        return waiting > 0 or not (self._draining or self._refill_at is not None)
+
+    def _start(self, placement: Placement, now: float) -> StartActor | None:
+        """None: no node has a slot for it."""
+        on, not_on = None, self._draining_nodes
+        if placement.arrangement is not None:
+            on, not_on = placement.node_for_start(self._actors.values(), not_on), frozenset()
+            if on is None:
+                return None
         self._last_number += 1
         actor_id = ActorId(f"{self._prefix}-{self._last_number}")
-        self._actors[actor_id] = _Actor(actor_id=actor_id, state=ActorState.STARTING, since=now)
+        self._actors[actor_id] = _Actor(
+            actor_id=actor_id, state=ActorState.STARTING, since=now, node_id=on
+        )
         self._counted["started"] += 1
-        return StartActor(actor_id=actor_id, not_on=tuple(sorted(self._draining_nodes)))
+        return StartActor(actor_id=actor_id, on=on, not_on=tuple(sorted(not_on)))

@@ -16,7 +16,7 @@ from fleet.logs import configure_logs
 from fleet.metrics import Metrics
 from fleet.pool import Pool, PoolSnapshot, Reservation
 from fleet.ray_calls import RemoteActor
-from fleet.roster_model import Handover, NodeId, RosterLimits
+from fleet.roster_model import Arrangement, Handover, NodeId, RosterLimits
 
 ROSTER = "roster"
 SUPERVISOR = "supervisor"
@@ -71,6 +71,9 @@ class RosterActor:
 
     async def drain(self, on: bool, nodes: frozenset[NodeId] = frozenset()) -> None:
         (await self._ready()).drain(on, nodes)
+
+    async def arrange(self, arrangement: Arrangement) -> None:
+        (await self._ready()).arrange(arrangement)
 
     async def snapshot(self) -> PoolSnapshot:
         return (await self._ready()).snapshot()

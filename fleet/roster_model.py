@@ -60,18 +60,32 @@ class RosterLimits:
     max_refill_hold_s: float = 6.0
     """The pool is filled up after so long however many sessions still come."""
 
-    def bounds(self, moving: int) -> PoolBounds:
-        """``moving`` sessions have two actors each for a moment."""
+    def bounds(self, moving: int, slots: int | None = None) -> PoolBounds:
+        """``moving`` sessions have two actors each for a moment. ``slots``: that nodes have."""
+        most = self.max_sessions + moving
         return PoolBounds(
             warm_target=self.warm_target,
-            slots=self.max_sessions + moving,
+            slots=most if slots is None else min(slots, most),
             max_starting=self.max_starting,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
+class Arrangement:
+    """What the scaler wants of the warm pool, until it wants something else."""
+
+    warm_target: int
+    slots: Mapping[NodeId, int]
+    """Of every node that takes session actors."""
+    leave: frozenset[NodeId] = frozenset()
+    """Those among them that are to be left empty. None had a session when this was decided."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StartActor:
     actor_id: ActorId
+    on: NodeId | None = None
+    """None: where Ray likes."""
     not_on: tuple[NodeId, ...] = ()
     """Nodes that are draining."""
 

@@ -118,6 +118,17 @@ class FleetSettings(BaseSettings):
     max_sessions: int = Field(default=200, ge=1, le=100_000)
     max_starting_actors: int = Field(default=2, ge=1, le=1000)
     """How many actors may be starting up at once: each costs CPU that live ones need."""
+    autoscale: bool = False
+    """Whether nodes and warm actors follow demand, by Ray's autoscaler. ``warm_actors`` is then
+    the least that is kept warm."""
+    min_nodes: int = Field(default=1, ge=0, le=10_000)
+    max_nodes: int = Field(default=20, ge=1, le=10_000)
+    """For session actors, the head's apart."""
+    node_slots: int = Field(default=32, ge=1, le=10_000)
+    """The ``session_slot`` resource of a node that is started for session actors."""
+    node_start_s: Seconds = 180.0
+    """From asking for a node to its being up, until some have shown it."""
+    scale_every_s: float = Field(default=5.0, ge=0.5, le=60, allow_inf_nan=False)
     refill_calm_s: float = Field(default=2.0, ge=0, le=60, allow_inf_nan=False)
     """How long after the last session was given its actor the warm pool is filled up again."""
     actor_cpus: float = Field(default=0.1, gt=0, le=16, allow_inf_nan=False)
@@ -193,6 +204,8 @@ class FleetSettings(BaseSettings):
             raise _CrossFieldError(
                 "FLEET_JOIN_TIMEOUT_S", "must not exceed FLEET_DISPATCH_DEADLINE_S"
             )
+        if self.min_nodes > self.max_nodes:
+            raise _CrossFieldError("FLEET_MIN_NODES", "must not exceed FLEET_MAX_NODES")
         if self.budget_webhook_url is not None:
             self._check_webhook_secret()
         if self.profiles is not None and not self.profiles.exists():

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ import structlog
 from agent_actor.contract import ActorId, EndReason, SessionId
 from agent_actor.messages import Allowance, JoinReport, StopMode
 from fleet import ray_calls
+from fleet.arrival_book import RedisArrivalBook
 from fleet.clients import RayBudgetClient, RayRosterClient
 from fleet.drain_book import DrainBook
 from fleet.drainer import Drainer, DrainParts
@@ -32,6 +34,7 @@ from fleet.reaping import ReapLimits
 from fleet.registry import Registry
 from fleet.roster_actor import SUPERVISOR
 from fleet.roster_model import Handover, NodeId
+from fleet.scaler import ScaleLimits, ScaleParts, Scaler
 from fleet.session_actors import RaySessionActors
 from fleet.session_run import RunLimits, RunParts
 from fleet.settings import BudgetRelays, FleetSettings
@@ -46,6 +49,8 @@ class SupervisorConfig:
     limits: RunLimits
     timing: SupervisorTiming = field(default_factory=SupervisorTiming)
     reaping: ReapLimits = field(default_factory=ReapLimits)
+    scaling: ScaleLimits | None = None
+    """None: nodes are what they are."""
 
 
 class SupervisorActor:
@@ -57,7 +62,7 @@ class SupervisorActor:
         self._metrics = Metrics()
         self._supervisor: Supervisor | None = None
         self._beside = OwnedTasks(SUPERVISOR)
-        """Reaper and drainer."""
+        """Reaper, drainer and scaler."""
         self._opening = asyncio.Lock()
         self._closed = False
         # A restarted supervisor has no caller yet, but sessions to look after.
@@ -140,6 +145,7 @@ class SupervisorActor:
             self._journal.aclose(),
             self._livekit.aclose(),
             self._drain_book.aclose(),
+            self._arrival_book.aclose(),
         )
 
     async def _ready(self) -> Supervisor:
@@ -151,6 +157,8 @@ class SupervisorActor:
                 await self._supervisor.open()
                 self._beside.start(self._reaper(self._supervisor).keep_reaping())
                 self._beside.start(self._drainer.keep_draining())
+                if self._config.scaling is not None:
+                    self._beside.start(self._scaler(self._config.scaling).keep_scaling())
         return self._supervisor
 
     def _build(self) -> Supervisor:
@@ -174,6 +182,7 @@ class SupervisorActor:
         )
         supervisor = Supervisor(parts, self._config.limits, self._config.timing)
         self._drain_book = DrainBook.from_settings(settings)
+        self._arrival_book = RedisArrivalBook.from_settings(settings)
         drain_parts = DrainParts(
             book=self._drain_book,
             roster=self._roster,
@@ -182,6 +191,17 @@ class SupervisorActor:
         )
         self._drainer = Drainer(drain_parts, patience_s=settings.handover_patience_s)
         return supervisor
+
+    def _scaler(self, limits: ScaleLimits) -> Scaler:
+        parts = ScaleParts(
+            books=self._roster,
+            nodes=partial(ray_calls.nodes_soon, deadline_s=limits.deadline_s),
+            ask=ray_calls.ask_for_nodes,
+            arrivals=self._arrival_book,
+            metrics=self._metrics,
+            sleep=asyncio.sleep,
+        )
+        return Scaler(parts, limits)
 
     def _reaper(self, supervisor: Supervisor) -> Reaper:
         parts = ReapParts(

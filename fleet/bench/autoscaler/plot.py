@@ -17,8 +17,9 @@ COLOURS = {
     "CPU at 50 %": "#c8553d",
 }
 _COLD_TICKS = (0.0, 0.1, 1.0, 10.0, 100.0)
-_RATIO_TICKS = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
-_LEAST_RATIO, _MOST_RATIO = 0.5, 20.0
+_RATIO_TICKS = (0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
+_WIDE_TICKS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
+_LEAST_RATIO, _MOST_RATIO = 0.8, 26.0
 
 
 def frontier_svg(
@@ -31,12 +32,18 @@ def frontier_svg(
     ]
     for number, (shape, found) in enumerate(scores.items()):
         x, y = _corner(number)
-        parts.extend(_frontier_frame(x, y, shape, most_cold, most_ratio))
+        shown = [s for s in found if _LEAST_RATIO <= s["to_oracle"] <= _MOST_RATIO]
+        across = max([2.0, *(s["to_oracle"] * 1.1 for s in shown)])
+        parts.extend(_frontier_frame(x, y, shape, most_cold, most_ratio, across))
         for rule, colour in COLOURS.items():
             points = [
-                (_ratio_x(x, s["to_oracle"]), _cold_y(y, 100 * s["cold"] / s["sessions"]), s)
-                for s in found
-                if s["rule"] == rule and _LEAST_RATIO <= s["to_oracle"] <= _MOST_RATIO
+                (
+                    _ratio_x(x, s["to_oracle"], across),
+                    _cold_y(y, 100 * s["cold"] / s["sessions"]),
+                    s,
+                )
+                for s in shown
+                if s["rule"] == rule
             ]
             points.sort(key=lambda point: point[0])
             parts.append(_line([(px, py) for px, py, _ in points], colour))
@@ -58,12 +65,14 @@ def days_svg(days: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], node_s
     for number, (shape, by_rule) in enumerate(days.items()):
         x, y = _corner(number)
         most = max(nodes * node_slots for line in by_rule.values() for _, _, nodes in line) * 1.05
-        parts.extend(_day_frame(x, y, shape, most))
-        for rule, line in by_rule.items():
+        hours = _busy_hours(by_rule)
+        parts.extend(_day_frame(x, y, shape, most, hours))
+        for rule, whole in by_rule.items():
+            line = [point for point in whole if hours[0] <= point[0] <= hours[1]]
             if rule == "this fleet":
-                live = [(_hour_x(x, hour), _count_y(y, n, most)) for hour, n, _ in line]
+                live = [(_hour_x(x, hour, hours), _count_y(y, n, most)) for hour, n, _ in line]
                 parts.append(_area(live, y + PANEL_H))
-            steps = [(_hour_x(x, h), _count_y(y, n * node_slots, most)) for h, _, n in line]
+            steps = [(_hour_x(x, h, hours), _count_y(y, n * node_slots, most)) for h, _, n in line]
             parts.append(_line(steps, COLOURS[rule]))
     return _picture(parts)
 
@@ -73,9 +82,9 @@ def _corner(number: int) -> tuple[float, float]:
 
 
 def _frontier_frame(
-    x: float, y: float, shape: str, most_cold: float, most_ratio: float
+    x: float, y: float, shape: str, most_cold: float, most_ratio: float, across: float
 ) -> Iterator[str]:
-    right, bottom = _ratio_x(x, most_ratio), y + PANEL_H
+    right, bottom = _ratio_x(x, most_ratio, across), y + PANEL_H
     held = _cold_y(y, most_cold)
     yield (
         f'<rect x="{x:.1f}" y="{held:.1f}" width="{right - x:.1f}" height="{bottom - held:.1f}" '
@@ -84,8 +93,11 @@ def _frontier_frame(
     yield from _frame(x, y, shape)
     for cold in _COLD_TICKS:
         yield _text(x - 8, _cold_y(y, cold) + 4, f"{cold:g} %", size=10, anchor="end")
-    for ratio in _RATIO_TICKS:
-        yield _text(_ratio_x(x, ratio), bottom + 14, f"{ratio:g}×", size=10, anchor="middle")
+    ticks = _RATIO_TICKS if across < 4 else _WIDE_TICKS
+    for ratio in (tick for tick in ticks if tick <= across):
+        yield _text(
+            _ratio_x(x, ratio, across), bottom + 14, f"{ratio:g}×", size=10, anchor="middle"
+        )
     yield _text(
         x + PANEL_W / 2,
         bottom + 30,
@@ -96,14 +108,24 @@ def _frontier_frame(
     )
 
 
-def _day_frame(x: float, y: float, shape: str, most: float) -> Iterator[str]:
+def _busy_hours(by_rule: Mapping[str, Sequence[Sequence[float]]]) -> tuple[int, int]:
+    """From an hour before the first session to an hour after the last."""
+    busy = [hour for line in by_rule.values() for hour, live, _ in line if live] or [0.0, 24.0]
+    return max(0, math.floor(min(busy)) - 1), min(24, math.ceil(max(busy)) + 1)
+
+
+def _day_frame(
+    x: float, y: float, shape: str, most: float, hours: tuple[int, int]
+) -> Iterator[str]:
     yield from _frame(x, y, shape)
     step = 10 ** math.floor(math.log10(max(most, 10) / 2))
     step *= 2 if most / step > 8 else 1
     for count in range(0, int(most) + 1, step):
         yield _text(x - 8, _count_y(y, count, most) + 4, f"{count}", size=10, anchor="end")
-    for hour in range(0, 25, 4):
-        yield _text(_hour_x(x, hour), y + PANEL_H + 14, f"{hour:02}:00", size=10, anchor="middle")
+    for hour in range(hours[0], hours[1] + 1, max(1, (hours[1] - hours[0]) // 6)):
+        yield _text(
+            _hour_x(x, hour, hours), y + PANEL_H + 14, f"{hour:02}:00", size=10, anchor="middle"
+        )
 
 
 def _frame(x: float, y: float, title: str) -> Iterator[str]:
@@ -121,13 +143,13 @@ def _cold_y(y: float, percent: float) -> float:
     return y + PANEL_H * (1 - 0.04 - 0.92 * share / most)
 
 
-def _ratio_x(x: float, ratio: float) -> float:
-    within = math.log(ratio / _LEAST_RATIO) / math.log(_MOST_RATIO / _LEAST_RATIO)
+def _ratio_x(x: float, ratio: float, across: float) -> float:
+    within = math.log(ratio / _LEAST_RATIO) / math.log(across / _LEAST_RATIO)
     return x + PANEL_W * within
 
 
-def _hour_x(x: float, hour: float) -> float:
-    return x + PANEL_W * hour / 24
+def _hour_x(x: float, hour: float, hours: tuple[int, int]) -> float:
+    return x + PANEL_W * (hour - hours[0]) / (hours[1] - hours[0])
 
 
 def _count_y(y: float, count: float, most: float) -> float:

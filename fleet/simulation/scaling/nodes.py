@@ -322,9 +322,10 @@ class Simulation:
         self._at(self._refill_at, self._balance)
 
     def _balance(self) -> None:
-        """Nodes that are to be left are out of the pool: others get their warm actors, and when
-        these are ready theirs are ended."""
-        kept = [node for node in self._open() if node.node_id not in self._leave]
+        """Nodes that are to be left are out of the pool, unless somebody waits: others get their
+        warm actors, and when these are ready theirs are ended."""
+        leave = frozenset() if self._queue else self._leave
+        kept = [node for node in self._open() if node.node_id not in leave]
         counts = PoolCounts(
             warm=sum(node.warm for node in kept),
             starting=sum(node.starting for node in kept),
@@ -342,7 +343,7 @@ class Simulation:
         if self._now >= self._refill_at or self._queue:
             for _ in range(decision.start):
                 self._start(kept)
-        if counts.warm >= min(bounds.warm_target, bounds.slots - counts.busy):
+        if not self._queue and counts.warm >= min(bounds.warm_target, bounds.slots - counts.busy):
             self._clear_out()
 
     def _start(self, kept: Sequence[Node]) -> None:

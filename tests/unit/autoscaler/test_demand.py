@@ -108,21 +108,28 @@ class TestDays:
 class TestTheTimeOfDay:
     def test_what_came_on_average_is_expected(self):
         at = MONDAY + 600 * 60
-        arrivals = with_history(day(1, {601: 6}), day(2, {601: 12}), at=at)
-        assert expected(arrivals, 180.0, DemandTuning(shift_minutes=0, sureness=9)) == 9
+        days = [day(n, dict.fromkeys(range(600, 603), 20)) for n in range(3)]
+        assert expected(with_history(*days, at=at), 180.0, DemandTuning(sureness=9)) == 60
+
+    def test_where_little_came_the_average_is_over_more_minutes(self):
+        # Six an hour, and none in the three minutes that are asked for.
+        days = [day(n, dict.fromkeys(range(5, MINUTES, 10), 1)) for n in range(7)]
+        arrivals = with_history(*days, at=MONDAY + 600 * 60)
+        assert expected(arrivals, 180.0, TUNING) == pytest.approx(0.3, rel=0.2)
 
     def test_a_burst_is_expected_some_minutes_early(self):
         burst = {600: 100, 601: 100, 602: 100}
         days = [day(n, burst) for n in range(3)]
         before = [
-            expected(with_history(*days, at=MONDAY + m * 60), 180.0, TUNING) for m in (592, 597)
+            expected(with_history(*days, at=MONDAY + m * 60), 180.0, TUNING) for m in (580, 597)
         ]
         assert before[0] == 0
         assert before[1] == pytest.approx(300 - 2 * math.sqrt(300))
 
-    def test_a_burst_on_one_day_of_three_is_not(self):
+    def test_a_burst_on_one_day_of_three_counts_as_a_third(self):
         days = [day(0, {600: 300}), day(1, {}), day(2, {})]
-        assert expected(with_history(*days, at=MONDAY + 598 * 60), 60.0, TUNING) == 0
+        arrivals = with_history(*days, at=MONDAY + 600 * 60)
+        assert expected(arrivals, 60.0, TUNING) == pytest.approx(100)
 
     def test_chance_in_steady_days_is_no_burst(self):
         days = [day(n, {m: 4 if m % 3 else 6 for m in range(MINUTES)}) for n in range(7)]

@@ -54,9 +54,9 @@ class TestNodes:
     def test_nothing_live_and_nobody_coming_needs_none(self):
         assert decide_scale(seen(), BOUNDS, ScalingState())[0] == Wanted(nodes=0, warm=0, reserve=0)
 
-    def test_a_minimum_of_warm_actors_needs_a_node_to_be_on(self):
+    def test_a_minimum_of_warm_actors_asks_for_no_node(self):
         bounds = replace(BOUNDS, min_warm=1)
-        assert decide_scale(seen(), bounds, ScalingState())[0].nodes == 1
+        assert decide_scale(seen(), bounds, ScalingState())[0] == Wanted(nodes=0, warm=0, reserve=0)
 
     def test_live_and_waiting_sessions_need_their_slots_exactly(self):
         assert decide_scale(seen(live=25, waiting=5), BOUNDS, ScalingState())[0].nodes == 3
@@ -102,12 +102,18 @@ class TestWarm:
         wanted, _ = settled(1.0, live=198, nodes=20)
         assert wanted.warm == 2
 
-    def test_slow_starts_need_more_of_them(self):
+    def test_every_reserved_slot_is_warm(self):
+        wanted, _ = settled(0.4, live=50)
+        assert wanted.warm >= wanted.reserve > 0
+
+    def test_an_actor_is_not_ended_for_a_moment_of_calm(self):
         _, state = settled(1.0, live=50)
-        look = seen(now=NOW + 3600, arrived=5, live=50, nodes=20, occupied=5)
-        quick, _ = decide_scale(look, BOUNDS, state)
-        slow, _ = decide_scale(replace(look, actor_start_s=6.0), BOUNDS, state)
-        assert quick.warm < slow.warm
+        warm = []
+        for at in (5.0, 100.0, 600.0):
+            look = seen(now=NOW + 3600 + at, live=50, nodes=20, occupied=5)
+            wanted, state = decide_scale(look, BOUNDS, state)
+            warm.append(wanted.warm)
+        assert warm[0] == warm[1] > warm[2]
 
     def test_bounds_are_kept(self):
         bounds = replace(BOUNDS, min_warm=2, max_warm=3)
@@ -131,7 +137,7 @@ states = st.builds(
     ScalingState,
     arrivals=arrivals,
     live=st.integers(0, 500),
-    wanted=st.lists(st.tuples(st.floats(NOW - 400, NOW + 100), st.integers(0, 90)), max_size=5).map(
+    nodes=st.lists(st.tuples(st.floats(NOW - 400, NOW + 100), st.integers(0, 90)), max_size=5).map(
         tuple
     ),
 )

@@ -489,7 +489,9 @@ class FakeCrew:
         self.node_id = "n-1"
         """Where those are that get warm."""
 
-    async def start(self, actor_id: ActorId, not_on: Sequence[str] = ()) -> WarmReport:
+    async def start(
+        self, actor_id: ActorId, on: str | None = None, not_on: Sequence[str] = ()
+    ) -> WarmReport:
         future: asyncio.Future[WarmReport] = asyncio.get_running_loop().create_future()
         self.started[actor_id] = future
         self.not_on = tuple(not_on)

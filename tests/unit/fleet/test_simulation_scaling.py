@@ -154,5 +154,5 @@ def test_scores_and_pictures_are_made_of_what_was_run():
     assert known["this fleet"].sessions == sum(0 <= v.at < DAY_S for v in where.visits)
     as_json = [vars(each) for each in scores]
     drawn = frontier_svg({"launch": as_json}, 1.0, 1.15)
-    assert drawn.count("<circle") == 4 + sum(0.5 <= s.to_oracle <= 20 for s in scores)
+    assert drawn.count("<circle") == 4 + sum(0.8 <= s.to_oracle <= 26 for s in scores)
     assert days_svg({"launch": {"this fleet": [(0.0, 1, 1), (1.0, 5, 2)]}}, 32).endswith("</svg>\n")
