@@ -33,7 +33,7 @@ Clock = Callable[[], float]
 
 @dataclass(kw_only=True)
 class Cost:
-    """Of one kind of decision, in seconds of the real clock."""
+    """Of one kind of decision, in seconds of the clock that was passed."""
 
     count: int = 0
     seconds: float = 0.0
