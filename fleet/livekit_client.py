@@ -61,6 +61,7 @@ class DispatchInfo:
     """``jobs``: those of it that a worker was given."""
 
     id: str
+    agent_name: str
     metadata: str = field(repr=False)
     created_at: float
     jobs: tuple[GivenJob, ...]
@@ -339,6 +340,7 @@ def _room_info(room: api.Room) -> RoomInfo:
 def _dispatch_info(dispatch: AgentDispatch) -> DispatchInfo:
     return DispatchInfo(
         id=dispatch.id,
+        agent_name=dispatch.agent_name,
         metadata=dispatch.metadata,
         created_at=dispatch.state.created_at / 1e9,
         jobs=tuple(

@@ -293,13 +293,18 @@ class Registry:
         return Page(records=records, next_cursor=found[wanted - 1] if more else None)
 
     async def active(self) -> AsyncIterator[SessionRecord]:
-        """Every session that is not gone, no order; for whoever rebuilds itself after a restart."""
+        """Every session that is not gone, once, in no order; for whoever rebuilds itself after a
+        restart."""
+        seen: set[str] = set()
         for state in LIFE[:-1]:
             cursor: str | None = None
             while True:
                 page = await self.list(state=state, limit=MAX_PAGE, cursor=cursor)
                 for record in page.records:
-                    yield record
+                    # One that moves on meanwhile is met again in its next state.
+                    if record.session_id not in seen:
+                        seen.add(record.session_id)
+                        yield record
                 cursor = page.next_cursor
                 if cursor is None:
                     break

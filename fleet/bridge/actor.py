@@ -107,6 +107,7 @@ class BridgeActor:
         bridge = Bridge(
             BridgeParts(
                 fleet=await self._fleet_id(),
+                agent_name=settings.agent_name or "",
                 sessions=dispatcher,
                 roster=RayRosterClient(settings.ray_namespace),
                 supervisor=RaySupervisorClient(settings.ray_namespace),

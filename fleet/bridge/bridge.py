@@ -105,6 +105,7 @@ class BridgeParts:
     the server is there to hear it."""
 
     fleet: str
+    agent_name: str
     sessions: Sessions
     roster: Roster
     supervisor: Supervisor
@@ -163,6 +164,7 @@ class Bridge:
         self._lost_jobs = LostJobs(
             parts.rooms,
             parts.records,
+            agent_name=parts.agent_name,
             identity_of=lambda job_id, room: agent_identity(self._session_of(job_id), room),
             take_up=self._take_up,
             sleep=parts.sleep,

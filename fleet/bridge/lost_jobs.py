@@ -1,8 +1,10 @@
-"""Jobs that LiveKit gave to a bridge of ours which was lost before it began their session.
+"""Jobs that went with a bridge which was lost before it began their session.
 
-LiveKit gives a job once, and forgets it with the worker. What is left is a dispatch in its room,
-with the job and the identity that we said its agent would have, and no agent. Each bridge looks for
-these again and again; that two find the same one does no harm, as a job's session is begun once.
+LiveKit offers a job once. One that was given to the lost bridge it forgets; one that it could not
+offer to it, as its connection had just broken, it offers to nobody else. What is left is a dispatch
+in its room without an agent: with the job and the identity that we said its agent would have, or
+with none. Each bridge looks for these again and again; that two find the same one does no harm, as
+a job's session is begun once.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from fleet.bridge.protocol import JobOffer
 from fleet.dispatch_plan import room_claim, session_of_room
 from fleet.endings import Sleep
 from fleet.errors import FleetError
-from fleet.livekit_client import DispatchInfo, GivenJob, RoomInfo
+from fleet.livekit_client import DispatchInfo, RoomInfo
 from fleet.records import SessionRecord
 
 log = structlog.get_logger(__name__)
@@ -49,7 +51,7 @@ class LookingTiming:
 def is_lost(
     dispatch: DispatchInfo, last: SessionRecord | None, now: float, timing: LookingTiming
 ) -> bool:
-    """Of a dispatch with a job of ours. ``last``: the session that had the room last, or has it;
+    """Of a dispatch that is for us. ``last``: the session that had the room last, or has it;
     one that ended since then has served it. Times are epoch seconds."""
     if not timing.begun_s <= now - dispatch.created_at <= timing.given_up_s:
         return False
@@ -65,6 +67,7 @@ class LostJobs:
         rooms: Rooms,
         claims: Claims,
         *,
+        agent_name: str,
         identity_of: Callable[[str, str], str],
         take_up: Callable[[JobOffer], None],
         timing: LookingTiming = LookingTiming(),
@@ -73,6 +76,7 @@ class LostJobs:
     ) -> None:
         self._rooms = rooms
         self._claims = claims
+        self._agent_name = agent_name
         self._identity_of = identity_of
         self._take_up = take_up
         self._timing = timing
@@ -99,16 +103,22 @@ class LostJobs:
 
     async def _look_into(self, room: RoomInfo, last: SessionRecord | None) -> None:
         for dispatch in await self._rooms.dispatches(room.name):
-            for job in dispatch.jobs:
-                ours = job.identity == self._identity_of(job.id, room.name)
-                if ours and is_lost(dispatch, last, self._now(), self._timing):
-                    self._take_up(_offer(room, dispatch, job))
+            job_id = self._job_for_us(room, dispatch)
+            if job_id is not None and is_lost(dispatch, last, self._now(), self._timing):
+                self._take_up(_offer(room, dispatch, job_id))
+
+    def _job_for_us(self, room: RoomInfo, dispatch: DispatchInfo) -> str | None:
+        if dispatch.agent_name != self._agent_name:
+            return None
+        for job in dispatch.jobs:
+            return job.id if job.identity == self._identity_of(job.id, room.name) else None
+        return dispatch.id
 
 
-def _offer(room: RoomInfo, dispatch: DispatchInfo, job: GivenJob) -> JobOffer:
-    """As LiveKit had made it."""
+def _offer(room: RoomInfo, dispatch: DispatchInfo, job_id: str) -> JobOffer:
+    """As LiveKit made it, or would have."""
     return JobOffer(
-        job_id=job.id,
+        job_id=job_id,
         dispatch_id=dispatch.id,
         room=room.name,
         room_sid=room.sid,

@@ -193,12 +193,12 @@ async def _burst(stage: Stage, user: Application, plan: Plan, seed: int) -> Burs
             group.create_task(user.dispatch(room))
         killing = group.create_task(_kill(stage, user, plan))
         watching = group.create_task(_watch(stage, plan, began))
-    waited_s = watching.result()
+    waited_s, most = watching.result()
     heard = await joining.result().heard(HEARD_S)
     sessions = await _sessions(stage, plan)
     burst = Burst(
         plan=plan,
-        agents={room: await _agents(stage, room) for room in plan.rooms},
+        agents={room: max(most[room], await _agents(stage, room)) for room in plan.rooms},
         sessions={room: len(sessions.get(room, [])) for room in plan.rooms},
         waited_s=[waited_s[room] for room in plan.rooms if room in waited_s],
         heard=heard,
@@ -229,19 +229,21 @@ async def _kill(stage: Stage, user: Application, plan: Plan) -> tuple[float, flo
     return killed_at, time.monotonic() - killed_at
 
 
-async def _watch(stage: Stage, plan: Plan, began: float) -> dict[str, float]:
-    """When each room had its agent, in seconds since the burst began."""
+async def _watch(stage: Stage, plan: Plan, began: float) -> tuple[dict[str, float], dict[str, int]]:
+    """When each room had its agent, in seconds since the burst began; the most it had at once."""
     found: dict[str, float] = {}
+    most: dict[str, int] = {}
     rooms = [*plan.rooms, *([plan.next_room] if plan.kills else [])]
 
     async def all_there() -> bool:
         for room in rooms:
-            if room not in found and await _agents(stage, room):
+            most[room] = max(most.get(room, 0), await _agents(stage, room))
+            if most[room] and room not in found:
                 found[room] = time.monotonic() - began
         return len(found) == len(rooms)
 
     await until(all_there, AGENTS_S)
-    return found
+    return found, most
 
 
 async def _agents(stage: Stage, room: str) -> int:

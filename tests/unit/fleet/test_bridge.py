@@ -49,7 +49,9 @@ def session_of(job_id):
 
 def dispatch(*jobs, created_at=1_000.0):
     given = tuple(GivenJob(id=j, identity=f"interviewer-{session_of(j)}") for j in jobs)
-    return DispatchInfo(id="D", metadata=CONTRACT, created_at=created_at, jobs=given)
+    return DispatchInfo(
+        id="D", agent_name="ours", metadata=CONTRACT, created_at=created_at, jobs=given
+    )
 
 
 class Roster(FakeRoster):
@@ -121,6 +123,7 @@ class Spoken:
                 records=world.records,
                 rooms=world,
                 fleet="f",
+                agent_name="ours",
                 profiles=NO_PROFILES,
                 send=self.send,
                 metrics=self.metrics,

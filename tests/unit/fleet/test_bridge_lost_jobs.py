@@ -35,7 +35,14 @@ def record(state=SessionState.LIVE, **changes):
 
 def dispatch(*jobs, **changes):
     given = tuple(GivenJob(id=job, identity=f"agent-{job}") for job in jobs)
-    values = {"id": "D", "metadata": "{}", "created_at": AT, "jobs": given, **changes}
+    values = {
+        "id": "D",
+        "agent_name": "ours",
+        "metadata": "{}",
+        "created_at": AT,
+        "jobs": given,
+        **changes,
+    }
     return DispatchInfo(**values)
 
 
@@ -69,7 +76,7 @@ class Enough(Exception):
 class World:
     def __init__(self):
         self.rooms = [room()]
-        self.standing = {"r": [dispatch(), dispatch("J")]}
+        self.standing = {"r": [dispatch(agent_name=""), dispatch("J")]}
         self.looked_into = []
         self.records = FakeRecords([])
         self.taken = []
@@ -77,6 +84,7 @@ class World:
         self.looking = LostJobs(
             self,
             self.records,
+            agent_name="ours",
             identity_of=lambda job, room: f"agent-{job}",
             take_up=self.taken.append,
             timing=TIMING,
@@ -103,9 +111,16 @@ async def test_it_is_taken_up_as_it_had_been_offered():
 
 async def test_what_others_were_given_is_theirs():
     world = World()
-    world.standing["r"] = [dispatch(jobs=(GivenJob(id="J", identity="somebody"),)), dispatch()]
+    world.standing["r"] = [dispatch(jobs=(GivenJob(id="J", identity="somebody"),))]
     await world.looking.look()
     assert world.taken == []
+
+
+async def test_what_nobody_was_given_is_taken_up_by_its_dispatch():
+    world = World()
+    world.standing["r"] = [dispatch()]
+    await world.looking.look()
+    assert [offer.job_id for offer in world.taken] == ["D"]
 
 
 async def test_a_room_with_its_session_is_not_looked_into():
