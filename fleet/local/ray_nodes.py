@@ -7,6 +7,7 @@ Everything here blocks, for seconds where something starts.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import secrets
@@ -30,7 +31,9 @@ from fleet.local.tools import find_redis_server
 
 READY_S = 90.0
 STOP_GRACE_S = 15.0
+START_TRIES = 3
 POLL_S = 0.05
+_NUMBERS = itertools.count()
 SURVIVES_ITS_HEAD = {
     # Nodes and their workers wait so long for a head that is away. After Ray's own 60 s they end
     # themselves, and all interviews on them, before a head's pod is back.
@@ -59,7 +62,9 @@ class RayNode:
             raise LocalPartError("several Ray nodes on one machine need Linux's loopback addresses")
         self.address = address
         self._run = run
-        self._arguments = [*arguments, *_arguments(settings, address)]
+        # Nodes that share one choose names for their sockets that are taken by the time they bind.
+        self.folder = run.folder(f"{next(_NUMBERS):x}")
+        self._arguments = [*arguments, *_arguments(settings, address, self.folder)]
         self._env: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -69,11 +74,33 @@ class RayNode:
 
     def start(self) -> None:
         """Returns when it has joined the cluster. Raises PartExited, PartNotReady."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """``start`` without waiting for it."""
         name = f"ray-{self.address}"
         command = [sys.executable, "-m", ray_start.__name__, "start", "--block", *self._arguments]
         # Or what it says stays in its buffer while it blocks.
         env = {**os.environ, **ENVIRONMENT, **SURVIVES_ITS_HEAD, "PYTHONUNBUFFERED": "1"}
         self._process = _spawn(name, command, self._run.logs, {**env, **self._env})
+
+    def wait(self) -> None:
+        """Until it has joined. On a busy machine a node's agents take longer than the 15 s after
+        which it ends itself: it is launched again then."""
+        for left in reversed(range(START_TRIES)):
+            try:
+                self._until_joined()
+                return
+            except PartExited:
+                if not left:
+                    raise
+            self.kill()
+            self.launch()
+
+    def _until_joined(self) -> None:
+        assert self._process is not None
+        name = f"ray-{self.address}"
         out = self._run.logs / f"{name}.out"
         _until(
             lambda: "Ray runtime started" in out.read_text("utf-8", errors="replace"),
@@ -104,25 +131,26 @@ class RayNode:
 class RayNodes:
     """A cluster under way: a head without places for session actors, and nodes."""
 
-    def __init__(self, run: RunDir, head: RayNode, address: str, folder: Path) -> None:
+    def __init__(self, run: RunDir, head: RayNode, address: str) -> None:
         self._run = run
-        self._folder = folder
         self.head = head
         self.address = address
         """Of the GCS, for drivers and nodes."""
         self.nodes: list[RayNode] = []
 
-    def add(self, settings: NodeSettings) -> RayNode:
-        """Another node, in the cluster when this returns."""
-        node = RayNode(self._run, settings, [f"--address={self.address}"])
-        self.nodes.append(node)
-        node.start()
-        return node
+    def add(self, *settings: NodeSettings) -> None:
+        """More nodes, side by side; they are in the cluster when this returns."""
+        added = [RayNode(self._run, each, [f"--address={self.address}"]) for each in settings]
+        self.nodes += added
+        for node in added:
+            node.launch()
+        for node in added:
+            node.wait()
 
     def restart_head(self) -> None:
         """After it was killed: it goes on with what stands in its Redis."""
         # Where the last head of this folder was: a new one would take it for a running cluster.
-        (self._folder / "ray_current_cluster").unlink(missing_ok=True)
+        (self.head.folder / "ray_current_cluster").unlink(missing_ok=True)
         self.head.start()
 
     def close(self) -> None:
@@ -137,12 +165,10 @@ def ray_nodes(
     """A head, and a node for each of ``settings``. ``durable``: the head's books are in a Redis of
     their own, and outlive it. This process joins as a driver by itself, see ``ray_cluster``.
     """
-    # The same for nodes and drivers; Ray's own default would be written to the user's home.
-    if not any(name.startswith("RAY_AUTH_") for name in os.environ):
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    _agree_on_a_token()
     with ExitStack() as stack:
-        folder, (port,) = run.folder("r"), free_ports(1)
-        arguments = ["--head", f"--port={port}", f"--temp-dir={folder}"]
+        (port,) = free_ports(1)
+        arguments = ["--head", f"--port={port}"]
         env: dict[str, str] = {}
         if durable:
             books = stack.enter_context(_gcs_redis(run))
@@ -150,11 +176,10 @@ def ray_nodes(
             # Ray takes it no other way, and shows it in its own processes' arguments too.
             arguments.append(f"--redis-password={books.password}")
         head = RayNode(run, NodeSettings(), [*arguments, "--include-dashboard=false"])
-        cluster = RayNodes(run, head.with_env(env), f"{head.address}:{port}", folder)
+        cluster = RayNodes(run, head.with_env(env), f"{head.address}:{port}")
         stack.callback(cluster.close)
         head.start()
-        for each in settings:
-            cluster.add(each)
+        cluster.add(*settings)
         yield cluster
 
 
@@ -190,9 +215,22 @@ def _gcs_redis(run: RunDir) -> Iterator[_Books]:
         process.wait()
 
 
-def _arguments(settings: NodeSettings, address: str) -> list[str]:
+def _agree_on_a_token() -> None:
+    """Nodes and drivers have it from this process's environment. Ray's own default would be written
+    to the user's home; and it makes its own mind up for a head only, not for nodes and drivers."""
+    if not any(name.startswith("RAY_AUTH_") for name in os.environ):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # What ``ray.init`` does for a cluster of its own: this process may have read its settings.
+    import ray._raylet
+
+    ray._raylet.Config.initialize("")  # type: ignore[attr-defined]
+
+
+def _arguments(settings: NodeSettings, address: str, folder: Path) -> list[str]:
     return [
         "--disable-usage-stats",
+        f"--temp-dir={folder}",
         f"--node-ip-address={address}",
         f"--num-cpus={settings.num_cpus}",
         "--num-gpus=0",

@@ -27,10 +27,11 @@ from fleet.local.simulators import Simulator
 from fleet.nodes import NodeDesk, NodeState
 from fleet.ray_calls import SLOT_RESOURCE
 from fleet.roster_model import NodeId
-from tests.integration.interviews import set_script
+from tests.integration.interviews import invoice_pico, set_script
 from tests.integration.test_control_plane import Fleet, own_fleet, until
 from tests.integration.test_recovery import (
     INSTRUCTIONS,
+    PICO_PER_MICRO,
     Subject,
     actor_of,
     assert_money_holds,
@@ -62,16 +63,18 @@ async def test_a_drained_nodes_interview_goes_on_elsewhere(
     openai_simulator: Simulator,
 ) -> None:
     settings = settings_of(shared_redis, livekit_server)
-    async with own_fleet(settings, actor_of(settings, openai_simulator)) as fleet:
-        await set_script(openai_simulator, INSTRUCTIONS, speech_s=[2.0, 3.0])
+    actor = replace(actor_of(settings, openai_simulator), fork_server=True)
+    async with own_fleet(settings, actor) as fleet:
+        # Long enough for a successor to be started meanwhile.
+        await set_script(openai_simulator, INSTRUCTIONS, turns_per_phase=5, speech_s=[2.0, 3.0])
         await fleet.warm()
         async with interview(fleet) as (subject, talking):
-            await subject.live(phase_id="core")
+            await subject.live(phase_id="warmup", speaking="interviewer")
             home = await node_of(fleet, subject)
             desk = NodeDesk(fleet.plane.roster, fleet.plane.supervisor)
             asked_at = time.monotonic()
             await desk.drain(home, 0.0)
-            await until(lambda: handed_over(subject), within_s=60)
+            await until(lambda: handed_over(subject), within_s=90)
             await subject.live(handed_over=False)
             assert await node_of(fleet, subject) != home
 
@@ -90,6 +93,11 @@ async def test_a_drained_nodes_interview_goes_on_elsewhere(
             assert found.data["gap_s"] < 4.0
             assert [p.phase_id for p in record.phases] == ["warmup", "core"]
             await assert_money_holds(subject, openai_simulator)
+            # No bound was charged for what was lost, as nothing was: each attempt is rounded up.
+            sessions = [s for n in (1, 2) for s in await subject.provider_sessions(n)]
+            beyond = (await fleet.cost(subject.id)).spent_micro_usd * PICO_PER_MICRO
+            beyond -= await invoice_pico(openai_simulator, tuple(sessions))
+            assert 0 <= beyond < 2 * PICO_PER_MICRO
             await fleet.assert_given_back(record)
 
 

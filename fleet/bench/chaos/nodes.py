@@ -60,8 +60,8 @@ class SeveralNodes:
         assert self._cluster is not None
         return self._cluster
 
-    async def add(self) -> RayNode:
-        return await asyncio.to_thread(self.cluster.add, _NODE)
+    async def add(self) -> None:
+        await asyncio.to_thread(self.cluster.add, _NODE)
 
     async def take_away(self, node: RayNode) -> None:
         """As Kubernetes ends a pod."""
