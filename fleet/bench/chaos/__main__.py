@@ -1,6 +1,6 @@
 """``python -m fleet.bench.chaos [--only FAULT[,FAULT]] [--trials N] [--smoke] …``
 
---only     these faults alone
+--only     these faults alone; else all, or with --smoke a few
 --trials   strikes of each, instead of as many as the bars ask for
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 
 from fleet.bench.chaos import __doc__ as about
 from fleet.bench.chaos.fault import Fault, Trials
@@ -23,12 +22,13 @@ from fleet.errors import FleetError
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--only", type=_chosen, default=FAULTS)
+    parser.add_argument("--only", type=_chosen)
     parser.add_argument("--trials", type=int)
     own, rest = parser.parse_known_args(argv)
 
     async def measure(options: BenchOptions, progress: Progress) -> Measured:
-        return await _all(own.only, options, progress, own.trials)
+        faults = own.only or tuple(f for f in FAULTS if f.in_smoke or not options.smoke)
+        return await _all(faults, options, progress, own.trials)
 
     return bench_main("chaos", measure, about=about or "", argv=rest)
 
@@ -41,8 +41,9 @@ async def _all(
         left = list(group)
         while left:
             progress.tell(f"a stage for {', '.join(fault.name for fault in left)}")
+            before = len(left)
             # What ends a fault with an error is told among the bars.
-            with suppress(FleetError, ExceptionGroup):
+            try:
                 async with open_stage(left[0].needs, progress, options.seed) as stage:
                     while left:
                         fault = left.pop(0)
@@ -53,6 +54,10 @@ async def _all(
                         if _failed(found[fault.name]):
                             break
                         await stage.settle()
+            except (FleetError, ExceptionGroup) as error:
+                if len(left) == before:
+                    problem = "; ".join(map(str, _leaves(error)))
+                    found[left.pop(0).name] = _did_not_run(f"no stage: {problem}")
     return together(found)
 
 

@@ -283,4 +283,5 @@ FAULT = Fault(
     about="session actors killed in mid-speech, mid-silence and mid-answer",
     trials=60,
     run=run,
+    in_smoke=True,
 )

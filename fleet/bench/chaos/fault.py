@@ -61,6 +61,8 @@ class Fault:
     trials: int
     run: Run
     needs: Needs = Needs()
+    in_smoke: bool = False
+    """It is also in the short form, which has a minute or two for all."""
 
 
 AT_ONCE = 5 if (os.cpu_count() or 1) <= 2 else 10

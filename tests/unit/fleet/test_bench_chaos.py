@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from random import Random
 
 import pytest
 
 from agent_actor.contract import EndReason, Provider
+from fleet.bench.chaos import __main__ as chaos
 from fleet.bench.chaos import actor_kill, evidence
 from fleet.bench.chaos.__main__ import _chosen, _sharing
 from fleet.bench.chaos.evidence import Course, Money, Word
 from fleet.bench.chaos.fault import Fault, Needs, Trials
 from fleet.bench.chaos.registry import FAULTS
+from fleet.bench.command import BenchOptions
 from fleet.bench.progress import Progress
 from fleet.bench.report import Bar, Judgement, Measured, at_most
+from fleet.local.errors import LocalPartError
 from fleet.local.told import Told
 
 PICO = 1_000_000
@@ -158,3 +163,18 @@ def fault(name: str, warm: int) -> Fault:
         raise NotImplementedError
 
     return Fault(name=name, about="", trials=1, run=run, needs=Needs(warm=warm))
+
+
+async def test_faults_without_a_stage_are_missed_and_the_run_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @asynccontextmanager
+    async def no_stage(*_: object) -> AsyncIterator[None]:
+        raise LocalPartError("no Redis")
+        yield
+
+    monkeypatch.setattr(chaos, "open_stage", no_stage)
+    options = BenchOptions(smoke=True)
+    found = await chaos._all(FAULTS[:2], options, Progress(), None)
+    assert [bar.judgement for bar in found.bars] == [Judgement.MISSED] * 2
+    assert all("no Redis" in bar.detail for bar in found.bars)
