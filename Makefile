@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3 || command -v python)
 BIN := .venv/bin
 CODE := agent_actor autoscaler fleet loadtest serve tests
 
+UNIT = $(BIN)/python -m pytest tests/unit -n 2
 # Integration tests mostly wait: two files at a time, each process with parts of its own. What judges
 # how something sounds has the machine to itself.
 SIDE_BY_SIDE = $(BIN)/python -m pytest tests/integration -m "not alone" -n 2 --dist loadfile
@@ -31,13 +32,13 @@ demo: setup ## Four interviews at once, on real parts, against the simulators
 	@exec $(BIN)/fleet demo
 
 test: setup ## Unit tests, then integration tests on real parts
-	@$(BIN)/python -m pytest tests/unit
+	@$(UNIT)
 	@$(BIN)/python -m fleet.local.tools
 	@$(SIDE_BY_SIDE)
 	@$(ALONE)
 
 unit: setup ## Unit tests alone
-	@exec $(BIN)/python -m pytest tests/unit
+	@exec $(UNIT)
 
 integration: setup ## Integration tests alone
 	@$(BIN)/python -m fleet.local.tools
@@ -49,7 +50,7 @@ check: setup ## Lint, format, types, import rules, unit tests: the same as CI
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@exec $(BIN)/python -m pytest -q tests/unit
+	@exec $(UNIT) -q
 
 format: setup ## Apply the formatter and the safe fixes
 	@$(BIN)/ruff check --fix $(CODE)
