@@ -91,15 +91,6 @@ class ProviderModel:
     """There is money again for what was kept back because of ``may_hear``."""
 
 
-async def tell_all(session: llm.RealtimeSession[Any], agent: Agent) -> None:
-    """What the framework tells a session that it has asked for; told again, nothing changes."""
-    await session._update_session(
-        instructions=str(agent.instructions),
-        chat_ctx=agent.chat_ctx,
-        tools=llm.ToolContext(agent.tools).flatten(),
-    )
-
-
 NO_MONEY = "no money for this response"
 
 

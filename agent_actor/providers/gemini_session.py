@@ -23,7 +23,7 @@ import structlog
 from google.genai import types
 from google.genai.live import AsyncSession
 from livekit import rtc
-from livekit.agents import Agent, llm
+from livekit.agents import llm
 from livekit.agents.utils import aio
 from livekit.plugins.google.realtime import realtime_api
 
@@ -33,9 +33,9 @@ from agent_actor.providers.base import (
     Disconnected,
     WireTaps,
     refused,
-    tell_all,
     tell_of_death,
 )
+from agent_actor.providers.begun import BeginsEarly
 from agent_actor.providers.failures import classify
 from agent_actor.providers.gemini_turns import Turns
 from agent_actor.providers.gemini_wire import seconds_of
@@ -315,28 +315,14 @@ class TappedSession(realtime_api.RealtimeSession):
             await aio.cancel_and_wait(self._silent)
 
 
-class TappedModel(realtime_api.RealtimeModel):
+class TappedModel(BeginsEarly[TappedSession], realtime_api.RealtimeModel):
     """The plugin's model; each of its sessions reports to ``taps``."""
 
     def __init__(self, *, taps: WireTaps, **options: Any) -> None:
         super().__init__(**options)
         self._taps = taps
-        self._begun: TappedSession | None = None
 
-    async def begin(self, agent: Agent) -> None:
-        """See ProviderModel."""
-        self._begun = session = self.session()
-        await tell_all(session, agent)
-
-    async def aclose(self) -> None:
-        if self._begun is not None:
-            await self._begun.aclose()
-        await super().aclose()
-
-    def session(self, **_: Any) -> TappedSession:
-        begun, self._begun = self._begun, None
-        if begun is not None:
-            return begun
+    def _new_session(self, **_: Any) -> TappedSession:
         session = TappedSession(self, self._taps)
         self._sessions.add(session)
         return session

@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 import structlog
 from livekit import rtc
-from livekit.agents import Agent, APIConnectionError, APIError, llm, utils
+from livekit.agents import APIConnectionError, APIError, llm, utils
 from livekit.plugins import openai
 from openai.types.realtime import (
     InputAudioBufferAppendEvent,
@@ -39,9 +39,9 @@ from agent_actor.providers.base import (
     Disconnected,
     WireTaps,
     refused,
-    tell_all,
     tell_of_death,
 )
+from agent_actor.providers.begun import BeginsEarly
 from agent_actor.providers.openai_open_work import OpenWork, id_of
 from agent_actor.providers.openai_wire import base64_ms
 from agent_actor.providers.uplink import Uplink, is_loud
@@ -278,7 +278,7 @@ class TappedSession(openai.realtime.RealtimeSession):
             self._taps.client(UserAudio(ms=base64_ms(event["audio"])))
 
 
-class TappedModel(openai.realtime.RealtimeModel):
+class TappedModel(BeginsEarly[TappedSession], openai.realtime.RealtimeModel):
     """The plugin's model; each of its sessions reports to ``taps``."""
 
     def __init__(self, *, taps: WireTaps, farewell: str, session_s: float, **options: Any) -> None:
@@ -286,24 +286,10 @@ class TappedModel(openai.realtime.RealtimeModel):
         long a connection is changed for a new one."""
         super().__init__(**options)
         self._taps = taps
-        self._begun: TappedSession | None = None
         self._farewell = farewell
         self._session_s = session_s
 
-    async def begin(self, agent: Agent) -> None:
-        """See ProviderModel."""
-        self._begun = session = self.session()
-        await tell_all(session, agent)
-
-    async def aclose(self) -> None:
-        if self._begun is not None:
-            await self._begun.aclose()
-        await super().aclose()
-
-    def session(self, *, turn_detection_disabled: bool = False) -> TappedSession:
-        begun, self._begun = self._begun, None
-        if begun is not None:
-            return begun
+    def _new_session(self, *, turn_detection_disabled: bool) -> TappedSession:
         session = TappedSession(
             self,
             self._taps,
