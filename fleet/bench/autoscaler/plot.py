@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from fleet.bench.svg import picture, text
+
 WIDTH, HEIGHT = 900, 640
 PANEL_W, PANEL_H = 360, 210
 LEFT, TOP, ACROSS, DOWN = 70, 90, 430, 275
@@ -27,7 +29,7 @@ def frontier_svg(
 ) -> str:
     """``scores``: by shape, as the result's JSON has them. ``most_cold`` in percent."""
     parts = [
-        _text(20, 26, "Cold starts against node-hours, every rule at several settings", size=16),
+        text(20, 26, "Cold starts against node-hours, every rule at several settings", size=16),
         *_legend(48),
     ]
     for number, (shape, found) in enumerate(scores.items()):
@@ -52,15 +54,15 @@ def frontier_svg(
                 f'fill="{colour}"><title>{escape(s["setting"])}</title></circle>'
                 for px, py, s in points
             )
-    return _picture(parts)
+    return picture(parts, width=WIDTH, height=HEIGHT)
 
 
 def days_svg(days: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], node_slots: int) -> str:
     """``days``: by shape and rule, (hour, live sessions, nodes) at each moment."""
     parts = [
-        _text(20, 26, "A day of each shape: live sessions, and slots paid for", size=16),
+        text(20, 26, "A day of each shape: live sessions, and slots paid for", size=16),
         *_legend(48, only=[rule for rule in COLOURS if any(rule in by for by in days.values())]),
-        _text(620, 48, "filled: live sessions", size=12, colour="#555"),
+        text(620, 48, "filled: live sessions", size=12, colour="#555"),
     ]
     for number, (shape, by_rule) in enumerate(days.items()):
         x, y = _corner(number)
@@ -74,7 +76,7 @@ def days_svg(days: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], node_s
                 parts.append(_area(live, y + PANEL_H))
             steps = [(_hour_x(x, h, hours), _count_y(y, n * node_slots, most)) for h, _, n in line]
             parts.append(_line(steps, COLOURS[rule]))
-    return _picture(parts)
+    return picture(parts, width=WIDTH, height=HEIGHT)
 
 
 def _corner(number: int) -> tuple[float, float]:
@@ -92,13 +94,11 @@ def _frontier_frame(
     )
     yield from _frame(x, y, shape)
     for cold in _COLD_TICKS:
-        yield _text(x - 8, _cold_y(y, cold) + 4, f"{cold:g} %", size=10, anchor="end")
+        yield text(x - 8, _cold_y(y, cold) + 4, f"{cold:g} %", size=10, anchor="end")
     ticks = _RATIO_TICKS if across < 4 else _WIDE_TICKS
     for ratio in (tick for tick in ticks if tick <= across):
-        yield _text(
-            _ratio_x(x, ratio, across), bottom + 14, f"{ratio:g}×", size=10, anchor="middle"
-        )
-    yield _text(
+        yield text(_ratio_x(x, ratio, across), bottom + 14, f"{ratio:g}×", size=10, anchor="middle")
+    yield text(
         x + PANEL_W / 2,
         bottom + 30,
         "node-hours, the oracle's being 1",
@@ -121,15 +121,15 @@ def _day_frame(
     step = 10 ** math.floor(math.log10(max(most, 10) / 2))
     step *= 2 if most / step > 8 else 1
     for count in range(0, int(most) + 1, step):
-        yield _text(x - 8, _count_y(y, count, most) + 4, f"{count}", size=10, anchor="end")
+        yield text(x - 8, _count_y(y, count, most) + 4, f"{count}", size=10, anchor="end")
     for hour in range(hours[0], hours[1] + 1, max(1, (hours[1] - hours[0]) // 6)):
-        yield _text(
+        yield text(
             _hour_x(x, hour, hours), y + PANEL_H + 14, f"{hour:02}:00", size=10, anchor="middle"
         )
 
 
 def _frame(x: float, y: float, title: str) -> Iterator[str]:
-    yield _text(x, y - 8, title, size=13)
+    yield text(x, y - 8, title, size=13)
     yield (
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{PANEL_W}" height="{PANEL_H}" fill="none" '
         f'stroke="#999"/>'
@@ -160,7 +160,7 @@ def _legend(y: float, only: Sequence[str] = tuple(COLOURS)) -> Iterator[str]:
     x = 20.0
     for rule in only:
         yield f'<circle cx="{x + 5:.1f}" cy="{y - 4:.1f}" r="5" fill="{COLOURS[rule]}"/>'
-        yield _text(x + 15, y, rule, size=12)
+        yield text(x + 15, y, rule, size=12)
         x += 40 + 7 * len(rule)
 
 
@@ -175,22 +175,4 @@ def _area(points: Sequence[tuple[float, float]], bottom: float) -> str:
     return (
         f'<polygon points="{first:.1f},{bottom:.1f} {path} {last:.1f},{bottom:.1f}" '
         f'fill="#d5dde5"/>'
-    )
-
-
-def _picture(parts: Sequence[str]) -> str:
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif">'
-    )
-    ground = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
-    return "\n".join([head, ground, *parts, "</svg>", ""])
-
-
-def _text(
-    x: float, y: float, text: str, *, size: int, colour: str = "#000", anchor: str = "start"
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" '
-        f'text-anchor="{anchor}">{escape(text)}</text>'
     )

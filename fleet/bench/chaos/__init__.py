@@ -7,7 +7,6 @@ interview   one interview, by the participant's ears, the journal, the invoice a
 cluster     which process each Ray actor is
 nodes       a cluster of several Ray nodes, for faults that strike whole ones
 evidence    what was heard and what was paid, judged (pure)
-waiting     for what another process does
 
 Then a module for each family of faults.
 

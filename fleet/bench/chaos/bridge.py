@@ -20,9 +20,9 @@ from fleet.bench.chaos.evidence import Money
 from fleet.bench.chaos.fault import Fault, Needs, Trials
 from fleet.bench.chaos.interview import Interview
 from fleet.bench.chaos.stage import INTERVIEWER, PARTICIPANT, Stage
-from fleet.bench.chaos.waiting import until
 from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, Measured, at_least, at_most, exactly, only_shown
+from fleet.bench.waiting import until
 from fleet.dispatch_plan import room_claim
 from fleet.errors import FleetError, LiveKitUnavailable
 from fleet.local.crowd import Participant

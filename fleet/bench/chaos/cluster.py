@@ -16,7 +16,7 @@ from typing import Any
 import ray._private.state
 import ray._private.worker
 
-from fleet.bench.chaos.waiting import until
+from fleet.bench.waiting import until
 from fleet.errors import ActorMissing
 
 ALIVE = "ALIVE"

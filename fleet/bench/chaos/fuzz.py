@@ -24,8 +24,8 @@ from fleet.bench import bad_input as bad
 from fleet.bench.chaos import cluster
 from fleet.bench.chaos.fault import Fault, Needs, Trials
 from fleet.bench.chaos.stage import Stage
-from fleet.bench.chaos.waiting import until
 from fleet.bench.report import Bar, Measured, at_least, exactly, only_shown
+from fleet.bench.waiting import until
 from fleet.clients import RayBudgetClient
 from fleet.errors import DispatchFailed
 

@@ -12,7 +12,7 @@ from agent_actor.contract import Provider
 from agent_actor.journal import EventKind, JournalEvent, LiveState
 from fleet.bench.chaos import cluster, evidence
 from fleet.bench.chaos.evidence import Course, Money
-from fleet.bench.chaos.waiting import until
+from fleet.bench.waiting import until
 from fleet.crew import actor_name
 from fleet.errors import StoreUnavailable
 from fleet.local.crowd import Participant

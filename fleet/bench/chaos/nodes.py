@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from fleet.bench.chaos.waiting import until
+from fleet.bench.waiting import until
 from fleet.local.errors import LocalPartError
 from fleet.local.ray_cluster import RayCluster, joined_ray
 from fleet.local.ray_nodes import SURVIVES_ITS_HEAD, NodeSettings, RayNode, RayNodes, ray_nodes

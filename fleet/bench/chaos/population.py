@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agent_actor.contract import Provider
 from fleet.bench.chaos.evidence import Course
 from fleet.bench.chaos.interview import Interview
-from fleet.bench.chaos.waiting import until
+from fleet.bench.waiting import until
 from fleet.errors import FleetError
 from fleet.local.errors import LocalPartError
 

@@ -18,9 +18,9 @@ from fleet.bench.chaos.interview import Interview
 from fleet.bench.chaos.nodes import SeveralNodes
 from fleet.bench.chaos.population import Population, talking
 from fleet.bench.chaos.stage import TTFA_MS, Stage
-from fleet.bench.chaos.waiting import until
 from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, Measured, at_least, exactly, only_shown
+from fleet.bench.waiting import until
 from fleet.nodes import NodeState
 
 DRAINED_S = 180.0

@@ -16,8 +16,8 @@ from agent_actor.redis_client import open_redis
 from fleet.bench.chaos import cluster
 from fleet.bench.chaos.fault import Needs
 from fleet.bench.chaos.interview import Asked, Interview
-from fleet.bench.chaos.waiting import until
 from fleet.bench.progress import Progress
+from fleet.bench.waiting import until
 from fleet.budget.ledger import Ledger
 from fleet.cli.client import problem_of
 from fleet.errors import DispatchFailed

@@ -5,10 +5,8 @@ Both begin with the room's creation, and a session of either ends when its room 
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +19,7 @@ from livekit import api
 
 from fleet.bench.peer import contract, processes
 from fleet.bench.peer.found import FLEET
+from fleet.bench.waiting import until
 from fleet.clients import RayRosterClient
 from fleet.errors import FleetError
 from fleet.livekit_client import LiveKitClient
@@ -127,7 +126,7 @@ class FleetArm:
             busy = books.live + books.reserved + books.starting + books.dying
             return books.warm >= self._pool and busy <= live
 
-        return await _until(so, deadline_s)
+        return bool(await until(so, deadline_s, poll_s=SETTLE_POLL_S))
 
     def pids(self) -> set[int]:
         children = {child.pid for child in psutil.Process().children()} - self._others
@@ -238,7 +237,7 @@ class PeerArm:
         async def so() -> bool:
             return len(await self.warm_pids()) >= self._pool and len(self._begun()) <= live
 
-        return await _until(so, deadline_s)
+        return bool(await until(so, deadline_s, poll_s=SETTLE_POLL_S))
 
     def pids(self) -> set[int]:
         return processes.trees({self._root})
@@ -253,13 +252,3 @@ class PeerArm:
 
     def _begun(self) -> set[int]:
         return {pid for pid in self._notes.begun if processes.is_alive(pid)}
-
-
-async def _until(so: Callable[[], Awaitable[bool]], deadline_s: float) -> bool:
-    """Whether ``so`` became true by the deadline. Other processes have no event to wait on."""
-    ends = time.monotonic() + deadline_s
-    while not await so():
-        if time.monotonic() >= ends:
-            return False
-        await asyncio.sleep(SETTLE_POLL_S)
-    return True

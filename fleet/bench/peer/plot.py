@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from typing import Any
 
 from fleet.bench.peer.found import EAGER, FLEET, PEER
+from fleet.bench.svg import picture, text
 
 WIDTH = 860
 LEFT, RIGHT, TOP, ROW = 240, 30, 60, 34
@@ -20,24 +20,19 @@ def svg(dispatches: Sequence[Mapping[str, Any]], circumstances: str) -> str:
     """``dispatches``: as the result's JSON has them. Lost ones are counted beside their row."""
     rows = list(_rows(dispatches))
     most = max((value for row in rows for value in row[2]), default=1.0) * 1.05
-    parts = [_text(LEFT, 20, "One dispatch: this fleet and a livekit-agents worker", size=15)]
-    parts.append(_text(LEFT, 38, circumstances, size=10, colour="#666"))
+    parts = [text(LEFT, 20, "One dispatch: this fleet and a livekit-agents worker", size=15)]
+    parts.append(text(LEFT, 38, circumstances, size=10, colour="#666"))
     y = float(TOP)
     for title, arm, values, lost in rows:
         if title:
             y += GROUP_GAP
-            parts.append(_text(8, y + 4, title, size=11, colour="#333"))
+            parts.append(text(8, y + 4, title, size=11, colour="#333"))
             y += ROW / 2
         parts.extend(_row(y, arm, values, lost, most))
         y += ROW * 0.6
     parts.extend(_axis(y + 10, most))
     height = y + 44
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" '
-        f'width="{WIDTH}" height="{height:.0f}" font-family="sans-serif">'
-    )
-    ground = f'<rect width="{WIDTH}" height="{height:.0f}" fill="white"/>'
-    return "\n".join([head, ground, *parts, "</svg>", ""])
+    return picture(parts, width=WIDTH, height=height)
 
 
 def _rows(
@@ -56,7 +51,7 @@ def _rows(
 
 def _row(y: float, arm: str, values: Sequence[float], lost: int, most: float) -> Iterator[str]:
     label = f"{arm}, {lost} lost" if lost else arm
-    yield _text(LEFT - 8, y + 4, label, size=11, colour=COLOURS[arm], anchor="end")
+    yield text(LEFT - 8, y + 4, label, size=11, colour=COLOURS[arm], anchor="end")
     for value in values:
         x = _x(value, most)
         yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{COLOURS[arm]}" opacity="0.45"/>'
@@ -66,17 +61,8 @@ def _axis(y: float, most: float) -> Iterator[str]:
     yield f'<line x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}" stroke="#999"/>'
     for tick in range(_TICKS + 1):
         value = most * tick / _TICKS
-        yield _text(_x(value, most), y + 16, f"{value:.2g} s", size=10, anchor="middle")
+        yield text(_x(value, most), y + 16, f"{value:.2g} s", size=10, anchor="middle")
 
 
 def _x(value: float, most: float) -> float:
     return LEFT + (WIDTH - LEFT - RIGHT) * value / most
-
-
-def _text(
-    x: float, y: float, text: str, *, size: int, colour: str = "#000", anchor: str = "start"
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" '
-        f'text-anchor="{anchor}">{escape(text)}</text>'
-    )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
+
+from fleet.bench.svg import text
 
 WIDTH, HEIGHT = 760, 250
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 34, 40
@@ -37,9 +40,11 @@ def svg(chart: Chart) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'role="img" aria-label="{escape(chart.title)}" font-family="sans-serif">'
     )
-    parts = [head, _text(8, 16, chart.title, size=13, weight="bold")]
+    parts = [head, _label(8, 16, chart.title, size=13, weight="bold")]
     if not points:
-        return "".join([*parts, _text(LEFT, HEIGHT / 2, "nothing was measured", size=12), "</svg>"])
+        return "".join(
+            [*parts, _label(LEFT, HEIGHT / 2, "nothing was measured", size=12), "</svg>"]
+        )
     scale = _Scale(
         x_least=min(x for x, _ in points),
         x_most=max(x for x, _ in points),
@@ -71,11 +76,11 @@ def _axes(chart: Chart, scale: _Scale) -> Iterator[str]:
         value = scale.y_most * tick / TICKS
         y = scale.y(value)
         yield f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>'
-        yield _text(LEFT - 6, y + 4, f"{value:.3g}", size=10, anchor="end")
+        yield _label(LEFT - 6, y + 4, f"{value:.3g}", size=10, anchor="end")
         at = scale.x_least + (scale.x_most - scale.x_least) * tick / TICKS
-        yield _text(scale.x(at), HEIGHT - BOTTOM + 14, f"{at:.4g}", size=10, anchor="middle")
-    yield _text(WIDTH - RIGHT, HEIGHT - BOTTOM + 28, chart.x_name, size=10, anchor="end")
-    yield _text(WIDTH - RIGHT, 16, chart.y_name, size=10, anchor="end")
+        yield _label(scale.x(at), HEIGHT - BOTTOM + 14, f"{at:.4g}", size=10, anchor="middle")
+    yield _label(WIDTH - RIGHT, HEIGHT - BOTTOM + 28, chart.x_name, size=10, anchor="end")
+    yield _label(WIDTH - RIGHT, 16, chart.y_name, size=10, anchor="end")
 
 
 def _drawn(series: Series, scale: _Scale, colour: str) -> Iterator[str]:
@@ -97,13 +102,7 @@ def _legend(series: Sequence[Series]) -> Iterator[str]:
         y = TOP - 8 + 11 * (number // fits)
         colour = COLOURS[number % len(COLOURS)]
         yield f'<rect x="{x}" y="{y - 8}" width="9" height="9" fill="{colour}"/>'
-        yield _text(x + 13, y, each.name, size=10)
+        yield _label(x + 13, y, each.name, size=10)
 
 
-def _text(
-    x: float, y: float, text: str, *, size: int, anchor: str = "start", weight: str = "normal"
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" '
-        f'text-anchor="{anchor}" fill="#333">{escape(text)}</text>'
-    )
+_label = partial(text, colour="#333")
