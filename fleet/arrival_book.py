@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import Any, Self
+from typing import Any
 
-from redis.asyncio import Redis
-
-from agent_actor.redis_client import open_redis
 from autoscaler.demand import MINUTES, Arrivals, DayCount
+from fleet.redis_book import RedisBook
 from fleet.registry import reaching
-from fleet.settings import FleetSettings
 
 _KEPT_S = 8 * 86_400
 
 
-class RedisArrivalBook:
+class RedisArrivalBook(RedisBook):
     """One key. All calls raise RegistryUnavailable."""
 
-    def __init__(self, redis: Redis, namespace: str) -> None:
-        self._redis = redis
-        self._key = f"{namespace}:arrivals"
-
-    @classmethod
-    def from_settings(cls, settings: FleetSettings) -> Self:
-        """With a client of its own, which ``aclose`` closes."""
-        redis = open_redis(settings.redis_url, timeout_s=settings.redis_timeout_s)
-        return cls(redis, settings.redis_namespace)
-
-    async def aclose(self) -> None:
-        await self._redis.aclose()
+    KEY = "arrivals"
 
     async def load(self) -> Arrivals:
         """Nothing where there is nothing, or nothing that can be used."""

@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Self, cast
+from typing import cast
 
-from redis.asyncio import Redis
-
-from agent_actor.redis_client import open_redis
 from fleet.draining import Drain
+from fleet.redis_book import RedisBook
 from fleet.registry import reaching
 from fleet.roster_model import NodeId
-from fleet.settings import FleetSettings
 
 
-class DrainBook:
+class DrainBook(RedisBook):
     """One hash, a field for each node. All calls raise RegistryUnavailable, and may then have
     happened or not; each can simply be made again.
     """
 
-    def __init__(self, redis: Redis, namespace: str) -> None:
-        self._redis = redis
-        self._key = f"{namespace}:drains"
-
-    @classmethod
-    def from_settings(cls, settings: FleetSettings) -> Self:
-        """With a client of its own, which ``aclose`` closes."""
-        redis = open_redis(settings.redis_url, timeout_s=settings.redis_timeout_s)
-        return cls(redis, settings.redis_namespace)
-
-    async def aclose(self) -> None:
-        await self._redis.aclose()
+    KEY = "drains"
 
     async def all(self) -> dict[NodeId, Drain]:
         with reaching("drains"):

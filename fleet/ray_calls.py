@@ -180,7 +180,6 @@ async def ask_for_nodes(keep: Sequence[str], more: int, slots: int, *, deadline_
     """Tells Ray's autoscaler which nodes are to stay and how many more are wanted, in place of
     what it was told before. Others go when nothing has been on them for its idle timeout; one with
     an actor never does. Raises ControlPlaneUnavailable.
-
     """
     asking = asyncio.get_running_loop().run_in_executor(
         _LOOKING, _request_resources, *bundles_for(keep, more, slots)

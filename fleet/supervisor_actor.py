@@ -95,9 +95,6 @@ class SupervisorActor:
     async def idle(self, timeout_s: float) -> bool:
         return await (await self._ready()).idle(timeout_s)
 
-    async def drain(self, on: bool) -> None:
-        (await self._ready()).drain(on)
-
     async def handover(self) -> Handover:
         """For a roster that rebuilds itself."""
         supervisor = await self._ready()
