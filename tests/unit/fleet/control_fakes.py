@@ -310,6 +310,10 @@ class FakeRecords:
         record = await self.get(session_id)
         if record.is_gone:
             return record
+        if attempt is not None and attempt < record.attempt:
+            raise StateConflict(
+                session_id=session_id, state=record.state, attempt=record.attempt, wanted="gone"
+            )
         return self._change(record, state=SessionState.GONE, end_reason=reason, **changes)
 
     async def add_facts(self, session_id: str, **facts: Any) -> SessionRecord:
