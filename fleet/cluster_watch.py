@@ -57,7 +57,7 @@ class ClusterWatch:
         beats = await self._book.beat(self._clusters.own)
         self._clusters.heard(beats, self._clock())
         if gone := self._clusters.gone():
-            # Its sessions are ours as they were: one that is not in the book is gone.
+            # One that is not in the book is as gone as one that stands still.
             log.warning("clusters_gone", clusters=gone)
             await self._book.drop(*gone)
 

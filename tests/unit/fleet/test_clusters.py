@@ -61,11 +61,31 @@ def test_one_that_beats_again_is_back() -> None:
     assert not clusters.cares_for(record_of("old"))
 
 
-def test_one_that_left_is_gone_at_once() -> None:
+def test_one_that_left_is_gone_after_the_same_time() -> None:
     clusters = Clusters("new")
     watching(clusters, 7, 0.0, 10.0)
-    clusters.heard({"new": 3}, 15.0)
+    for second in range(15, 60, 5):
+        clusters.heard({"new": second}, float(second))
+        assert not clusters.cares_for(record_of("old"))
+    clusters.heard({"new": 60}, 60.0)
     assert clusters.cares_for(record_of("old"))
+    assert clusters.gone() == []
+
+
+def test_one_that_is_gone_stays_so_when_it_was_taken_out_of_the_book() -> None:
+    clusters = Clusters("new")
+    watching(clusters, 7, 0.0, GONE_AFTER_S)
+    clusters.heard({"new": 99}, GONE_AFTER_S + 5.0)
+    assert clusters.cares_for(record_of("old"))
+
+
+def test_one_that_has_begun_since_the_last_look_is_not_gone() -> None:
+    """Its first session may be there before we see its beat."""
+    clusters = Clusters("old")
+    clusters.heard({"old": 99}, 495.0)
+    assert not clusters.cares_for(record_of("new"))
+    clusters.heard({"old": 100, "new": 1}, 500.0)
+    assert not clusters.cares_for(record_of("new"))
 
 
 def test_nothing_is_concluded_from_a_time_without_looks() -> None:

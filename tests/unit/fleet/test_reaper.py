@@ -23,7 +23,7 @@ from fleet.reaper import Reaper, ReapParts
 from fleet.reaping import Kind, ReapLimits, RunSeen
 from fleet.records import SessionRecord
 from fleet.roster_model import ActorState, ActorView
-from tests.unit.fleet.control_fakes import FakeBudget, FakeJournal, FakeRecords
+from tests.unit.fleet.control_fakes import FakeBudget, FakeJournal, FakeRecords, lose_cluster
 
 A, B = SessionId("s-a"), SessionId("s-b")
 NOW = 10_000.0
@@ -396,7 +396,7 @@ class TestSessions:
         assert world.sessions.taken == []
         assert world.counted() == {}
         assert world.ledger.open_accounts == {A}
-        world.clusters.heard({"main": 2}, 30.0)
+        lose_cluster(world.clusters, "other")
         await world.go_on(2)
         assert world.sessions.taken == [A]
 

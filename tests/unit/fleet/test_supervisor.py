@@ -35,6 +35,7 @@ from tests.unit.fleet.control_fakes import (
     FakeRoster,
     allowance,
     at_once,
+    lose_cluster,
     never,
     result_of,
 )
@@ -870,7 +871,7 @@ class TestAdoption:
     async def test_one_whose_cluster_is_gone_is_carried_on_as_ours(self, world):
         world.record(state=SessionState.LIVE, actor_id="a-9", joined_at=995.0, cluster="other")
         world.actors.lost_on_ping.add(ActorId("a-9"))
-        world.clusters.heard({"main": 1}, 0.0)
+        lose_cluster(world.clusters, "other")
         await world.supervisor.open()
         actor = await world.next_actor()
         assert actor.attempt == 2
