@@ -21,8 +21,9 @@ COPY serve serve
 # The web pages are built before (`npm run build` in serve/web); without them there are none.
 RUN uv pip install --no-cache --compile-bytecode --python /opt/fleet/bin/python --no-deps \
         --build-constraint requirements.lock . \
+    && mkdir -p /opt/fleet/lib/python3.11/site-packages/serve/web \
     && if [ -d serve/web/dist ]; then \
-        cp -r serve/web/dist /opt/fleet/lib/python3.11/site-packages/serve/web/dist; fi
+        cp -rT serve/web/dist /opt/fleet/lib/python3.11/site-packages/serve/web/dist; fi
 
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 fleet \
