@@ -66,6 +66,7 @@ class Pod:
         listed = [each for kind in kinds for each in self.spec.get(kind, [])]
         return [Container(f"{self.where}, container {each['name']}", each) for each in listed]
 
+    @property
     def ray_container(self) -> Container:
         """The operator takes the first container for Ray's."""
         first = self.spec["containers"][0]
