@@ -8,6 +8,8 @@ UNIT = $(BIN)/python -m pytest tests/unit -n 2
 # how something sounds has the machine to itself.
 SIDE_BY_SIDE = $(BIN)/python -m pytest tests/integration -m "not alone" -n 2 --dist loadfile
 ALONE = $(BIN)/python -m pytest tests/integration -m alone
+# k8s/, compose.yaml and the Dockerfile against the real types and the code.
+MANIFESTS = $(BIN)/python -m pytest tests/manifests -n 2
 
 # The short forms of the benchmarks, each an executable module: python -m NAME --smoke
 SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fleet.bench.autoscaler \
@@ -18,12 +20,12 @@ N ?=
 RESUME ?=
 LOAD_ARGUMENTS = $(if $(N),--sessions $(N)) $(if $(RESUME),--resume)
 
-.PHONY: help setup demo test unit integration check format bench-autoscaler bench-budget bench-live bench-reports \
+.PHONY: help setup demo test unit integration check check-k8s format bench-autoscaler bench-budget bench-live bench-reports \
 	bench-relay bench-peer chaos load load-media load-churn load-sim smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: ## Make .venv match requirements.lock (nothing to do: well under a second)
 	@$(PYTHON) fleet/local/bootstrap.py
@@ -31,8 +33,10 @@ setup: ## Make .venv match requirements.lock (nothing to do: well under a second
 demo: setup ## Four interviews at once, on real parts, against the simulators
 	@exec $(BIN)/fleet demo
 
-test: setup ## Unit tests, then integration tests on real parts
+test: setup ## Unit tests, the manifests' check, then integration tests on real parts
 	@$(UNIT)
+	@$(BIN)/python -m tests.manifests.tool
+	@$(MANIFESTS)
 	@$(BIN)/python -m fleet.local.tools
 	@$(SIDE_BY_SIDE)
 	@$(ALONE)
@@ -51,6 +55,10 @@ check: setup ## Lint, format, types, import rules, unit tests: the same as CI
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@exec $(UNIT) -q
+
+check-k8s: setup ## Manifests, compose file and Dockerfile against the real types and the code
+	@$(BIN)/python -m tests.manifests.tool
+	@exec $(MANIFESTS)
 
 format: setup ## Apply the formatter and the safe fixes
 	@$(BIN)/ruff check --fix $(CODE)

@@ -235,6 +235,7 @@ def roster_config(settings: FleetSettings, actor: ActorSpec | None = None) -> Ro
             num_cpus=settings.actor_cpus,
             warm_timeout_s=settings.actor_warm_timeout_s,
             fork_server=settings.fork_server,
+            needs_slot=settings.autoscale,
         ),
     )
 
@@ -298,6 +299,7 @@ def _create(name: str, settings: FleetSettings, cls: type[Any], config: Any) -> 
         namespace=settings.ray_namespace,
         runtime_env=control_env(fork_server=settings.fork_server),
         num_cpus=0,
+        resources=settings.control_resources,
         max_restarts=-1,
         # Every method may run twice, so what was under way at a restart is simply asked again.
         max_task_retries=-1,

@@ -66,6 +66,8 @@ class SessionRecord:
     phases: tuple[PhaseTiming, ...] = ()
     erased_at: float | None = None
     """When the participant's data was erased on request."""
+    cluster: str | None = None
+    """Whose supervisor looks after it, see ``fleet.clusters``; None: it is not said."""
     session_timeout_s: float | None = None
     no_show_s: float | None = None
     reconnect_grace_s: float | None = None
@@ -94,6 +96,7 @@ class RecordChanges(RecordFacts, total=False):
     """What may change while the session lives."""
 
     room: str
+    cluster: str
     actor_id: str | None
     node_id: str | None
     joined_at: float

@@ -14,6 +14,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self, Unpack, cast
 
 from redis.asyncio import Redis
@@ -70,7 +71,9 @@ def new_session_id() -> str:
 
 
 class Registry:
-    """``clock`` gives epoch seconds and only decides when ended records and observers expire."""
+    """``clock`` gives epoch seconds and only decides when ended records and observers expire.
+    ``cluster``: whose supervisor looks after the sessions that are created here.
+    """
 
     def __init__(
         self,
@@ -79,10 +82,12 @@ class Registry:
         *,
         record_ttl_s: int = 30 * DAY_S,
         idempotency_ttl_s: int = DAY_S,
+        cluster: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._redis = redis
         self._ns = namespace
+        self._cluster = cluster
         self._record_ttl_s = record_ttl_s
         self._idempotency_ttl_s = idempotency_ttl_s
         self._clock = clock
@@ -102,6 +107,7 @@ class Registry:
             settings.redis_namespace,
             record_ttl_s=settings.record_ttl_s,
             idempotency_ttl_s=settings.idempotency_ttl_s,
+            cluster=settings.cluster,
         )
 
     async def aclose(self) -> None:
@@ -131,6 +137,7 @@ class Registry:
         ``exclusive``: the key stands for something that one session has at a time. Its claim holds
         until the record is gone, however long that takes, and then goes over (``after``).
         """
+        record = replace(record, cluster=self._cluster)
         fields = to_fields(record)
         arguments = [
             *(self._ns, record.session_id, record.study_id, record.state.value, _member(record)),

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -32,6 +33,7 @@ from fleet import adoption, attempts
 from fleet.adoption import JournalReader
 from fleet.attempt_run import AttemptLimits, AttemptRun
 from fleet.attempts import AttemptEnd, Bounds, Next, Standing
+from fleet.clusters import Clusters
 from fleet.endings import Endings, EndStep, Sleep
 from fleet.errors import DispatchFailed, FleetError, SessionNotFound, StateConflict
 from fleet.metrics import Metrics
@@ -90,6 +92,7 @@ class RunParts:
     journal: JournalReader
     endings: Endings
     metrics: Metrics
+    clusters: Clusters = field(default_factory=partial(Clusters, "main"))
     now: Callable[[], float] = time.time
     sleep: Sleep = asyncio.sleep
 
@@ -147,6 +150,7 @@ class SessionRun:
         self._moved = False
         """The attempt under way carries on what was handed over to it."""
         self._fallen_over = False
+        self._taken_from_us = False
         """To the provider that its contract names for that."""
         self._results: list[SessionResult] = []
         self.first_join: asyncio.Future[JoinReport] = asyncio.get_running_loop().create_future()
@@ -342,6 +346,8 @@ class SessionRun:
             state=SessionState.ASSIGNED,
             attempt=self._attempt,
             actor_id=actor_id,
+            # It may have been one that is gone.
+            cluster=self._parts.clusters.own,
         )
         return await self._follow(actor_id, self._parts.actors.run(actor_id, assignment))
 
@@ -510,12 +516,16 @@ class SessionRun:
                 self.request.session_id, end.end_reason, attempt=self._attempt, **changes
             )
         except (SessionNotFound, StateConflict) as error:
-            # Erased, or another attempt's by now: not ours to write any more.
+            # Erased, or another attempt's by now: not ours to write any more. That one is another
+            # cluster's, which took this one for gone: account and room are its own.
+            self._taken_from_us = isinstance(error, StateConflict)
             log.warning(
                 "record_not_ours_to_end", session_id=self.request.session_id, code=error.code
             )
 
     async def _close_account(self) -> None:
+        if self._taken_from_us:
+            return
         reports = [r.usage for r in self._results if r.usage is not None]
         spent = await self._parts.budget.close(self.request.session_id, reports)
         if spent is not None:
@@ -524,6 +534,8 @@ class SessionRun:
     async def _leave_room(self) -> None:
         """Whatever is left in the room is cut off; from somebody else's, only our agent is."""
         request, rooms = self.request, self._parts.rooms
+        if self._taken_from_us:
+            return
         if request.owns_room:
             await rooms.delete_room(request.room)
         else:

@@ -92,6 +92,8 @@ class FleetSettings(BaseSettings):
     )
     redis_namespace: str = Field(default="fleet", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     redis_timeout_s: Seconds = 1.5
+    cluster: str = Field(default="main", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    """This Ray cluster's name among those that share the registry, as they do during an upgrade."""
 
     ray_address: str | None = Field(default=None, validation_alias="RAY_ADDRESS")
     """None starts a local one."""
@@ -133,6 +135,8 @@ class FleetSettings(BaseSettings):
     """How long after the last session was given its actor the warm pool is filled up again."""
     actor_cpus: float = Field(default=0.1, gt=0, le=16, allow_inf_nan=False)
     """Never 0: a node with zero-CPU actors only is judged idle and removed (ray #37733)."""
+    control_resource: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")
+    """A custom resource of the nodes that control actors are on, and of no others."""
     actor_warm_timeout_s: Seconds = 60.0
     fork_server: bool = True
     """Whether session actors are forked from a process that has imported everything, where the
@@ -243,6 +247,11 @@ class FleetSettings(BaseSettings):
             return ipaddress.ip_address(self.api_host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def control_resources(self) -> dict[str, float]:
+        """What a control actor asks of its node: next to nothing of what only their nodes have."""
+        return {} if self.control_resource is None else {self.control_resource: 0.001}
 
     @property
     def rehearses(self) -> bool:

@@ -13,7 +13,7 @@ from fleet.budget.client import open_cost_export
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.budget.export import CostExport, CostRow
 from fleet.clients import BUDGET, CALL_DEADLINE_S
-from fleet.control import ControlPlane, control_plane, open_dispatcher
+from fleet.control import ControlPlane, control_plane, open_dispatcher, start_control_plane
 from fleet.dispatch_plan import DispatchRequest, session_of_room
 from fleet.dispatcher import Dispatcher, StopMode
 from fleet.errors import (
@@ -36,6 +36,9 @@ from fleet.supervisor import SupervisorSnapshot
 from serve.ports import Crew, NewSession, Ports, Preopened, ProviderInfo, Started
 
 T = TypeVar("T")
+FIRST_ACTOR_S = 300.0
+"""For a new cluster's first node, its image, and an actor there to be warm."""
+_LOOK_S = 0.5
 
 _BASE_URLS = {
     Provider.OPENAI_REALTIME: ("FLEET_OPENAI_BASE_URL", ".openai.com"),
@@ -239,6 +242,20 @@ def on_a_cluster(settings: FleetSettings) -> FleetSettings:
     if not settings.api_keys:
         raise SettingsInvalid({"FLEET_API_KEY": "required where Serve's configuration deploys it"})
     return settings
+
+
+async def start_fleet(settings: FleetSettings) -> None:
+    """The control plane, where nobody has started it yet; returns when a session could begin, or
+    after ``FIRST_ACTOR_S``. KubeRay sends new sessions to a new cluster as soon as its replicas are
+    up. Raises ControlPlaneUnavailable, SettingsInvalid.
+    """
+    plane = await start_control_plane(settings)
+    deadline = time.monotonic() + FIRST_ACTOR_S
+    while settings.warm_actors and time.monotonic() < deadline:
+        pool = await _or_none(plane.roster.snapshot())
+        if pool is not None and (pool.books.draining or pool.books.warm + pool.books.permits):
+            return
+        await asyncio.sleep(_LOOK_S)
 
 
 def _provider(provider: Provider, base_url: str, own: str) -> ProviderInfo:

@@ -23,6 +23,7 @@ from agent_actor.messages import (
     Verdict,
     WarmReport,
 )
+from fleet.clusters import GONE_AFTER_S, Clusters
 from fleet.errors import (
     ActorLost,
     BudgetUnavailable,
@@ -98,6 +99,12 @@ def usage(session_id: str, attempt: int = 1, spent_pico_usd: int = 1_000_001) ->
         tokens=TokenCounts(),
         spent_pico_usd=spent_pico_usd,
     )
+
+
+def lose_cluster(clusters: Clusters, name: str) -> None:
+    """It was there, and its beat has stood still for long enough."""
+    for second in range(0, int(GONE_AFTER_S) + 1, 5):
+        clusters.heard({clusters.own: second + 1, name: 1}, float(second))
 
 
 class FakeRoster:
@@ -310,6 +317,10 @@ class FakeRecords:
         record = await self.get(session_id)
         if record.is_gone:
             return record
+        if attempt is not None and attempt < record.attempt:
+            raise StateConflict(
+                session_id=session_id, state=record.state, attempt=record.attempt, wanted="gone"
+            )
         return self._change(record, state=SessionState.GONE, end_reason=reason, **changes)
 
     async def add_facts(self, session_id: str, **facts: Any) -> SessionRecord:

@@ -7,6 +7,7 @@ from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, St
 from agent_actor.errors import ActorBusy, AgentError, RoomUnreachable
 from agent_actor.journal import EventKind, JournalEvent, LiveState
 from agent_actor.messages import JoinReport, StopMode, Verdict
+from fleet.clusters import Clusters
 from fleet.endings import Endings, Sleep
 from fleet.errors import (
     ActorLost,
@@ -34,6 +35,7 @@ from tests.unit.fleet.control_fakes import (
     FakeRoster,
     allowance,
     at_once,
+    lose_cluster,
     never,
     result_of,
 )
@@ -61,6 +63,7 @@ class World:
         self.journal = FakeJournal()
         self.endings = Endings(self.sleep)
         self.metrics = Metrics()
+        self.clusters = Clusters("main")
         parts = RunParts(
             roster=self.roster,
             records=self.records,
@@ -70,6 +73,7 @@ class World:
             journal=self.journal,
             endings=self.endings,
             metrics=self.metrics,
+            clusters=self.clusters,
             now=lambda: self.now,
             sleep=self.sleep,
         )
@@ -357,6 +361,16 @@ class TestEnd:
         world.roster.release_failure = None
         assert await world.endings.pay()
         assert world.roster.held == {}
+
+    async def test_one_that_another_cluster_took_over_keeps_its_account_and_room(self, world):
+        actor = await world.live()
+        record = world.records.records[A]
+        world.records.records[A] = replace(record, attempt=2, cluster="other")
+        actor.end.set_result(result_of(A))
+        await world.over()
+        assert not world.records.records[A].is_gone
+        assert world.asked[-2:] == ["kill", "release"]
+        assert not {"close", "delete_room"} & set(world.asked)
 
     async def test_it_is_counted_by_reason(self, world):
         actor = await world.live()
@@ -847,6 +861,24 @@ class TestAdoption:
         await world.supervisor.open()
         (run,) = (await asking).values()
         assert (run.room, run.actor_id, run.stopping) == (f"interview-{A}", "a-9", False)
+
+    async def test_another_cluster_s_is_left_alone(self, world):
+        world.record(state=SessionState.LIVE, actor_id="a-9", joined_at=995.0, cluster="other")
+        world.clusters.heard({"main": 1, "other": 1}, 0.0)
+        await world.supervisor.open()
+        assert await world.supervisor.assignments() == {}
+
+    async def test_one_whose_cluster_is_gone_is_carried_on_as_ours(self, world):
+        world.record(state=SessionState.LIVE, actor_id="a-9", joined_at=995.0, cluster="other")
+        world.actors.lost_on_ping.add(ActorId("a-9"))
+        lose_cluster(world.clusters, "other")
+        await world.supervisor.open()
+        actor = await world.next_actor()
+        assert actor.attempt == 2
+        assert world.records.records[A].cluster == "main"
+        actor.join.set_result(joined())
+        actor.end.set_result(result_of(A, 2))
+        await world.over()
 
     async def test_one_that_is_taken_over_twice_is_run_once(self, world):
         await world.supervisor.open()
