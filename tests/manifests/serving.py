@@ -12,6 +12,7 @@ from ray import serve as ray_serve
 from ray.serve.schema import ServeDeploySchema
 
 import serve.ingress
+from tests.manifests.commands import ray_resources
 from tests.manifests.environment import environment_of, is_control
 from tests.manifests.overlay import Finding, Overlay
 
@@ -35,6 +36,7 @@ def check(overlay: Overlay) -> Iterator[Finding]:
         yield Finding(AT, f"Ray has no {path}")
     for application in given["applications"]:
         yield from _application(application)
+        yield from _resources(overlay, application)
     yield from _port(overlay, config)
 
 
@@ -61,6 +63,16 @@ def _deployments(application: Mapping[str, Any], built: ray_serve.Application) -
     for deployment in application.get("deployments", []):
         if deployment["name"] != built._bound_deployment.name:
             yield Finding(AT, f"the application has no deployment {deployment['name']!r}")
+
+
+def _resources(overlay: Overlay, application: Mapping[str, Any]) -> Iterator[Finding]:
+    nodes = [pod.ray_container for pod in overlay.pods if pod.group]
+    offered = {name for node in nodes for name in ray_resources(node)}
+    for deployment in application.get("deployments", []):
+        asked = deployment.get("ray_actor_options", {}).get("resources", {})
+        for name in asked.keys() - offered:
+            why = f"no group has the resource {name}, which {deployment['name']} asks for"
+            yield Finding(AT, why)
 
 
 def _port(overlay: Overlay, config: ServeDeploySchema) -> Iterator[Finding]:

@@ -65,21 +65,21 @@ def _settings(overlay: Overlay) -> FleetSettings | None:
 
 
 def _slots(overlay: Overlay, settings: FleetSettings) -> Iterator[Finding]:
-    carriers = 0
+    everything: set[str] = set()
     for pod in overlay.pods:
         if pod.group is None:
             continue
         offered = ray_resources(pod.ray_container)
+        everything |= offered.keys()
         for name in offered.keys() - {"CPU", SLOT_RESOURCE, settings.control_resource}:
             yield Finding(pod.where, f"nothing asks for its resource {name!r}")
         slots = offered.get(SLOT_RESOURCE, 0)
         if slots:
-            carriers += 1
             yield from _session_group(
                 pod, overlay.groups[pod.group], slots, offered["CPU"], settings
             )
-    if not carriers:
-        yield Finding("RayService", f"no group has the resource {SLOT_RESOURCE}: no session starts")
+    for name in {SLOT_RESOURCE, settings.control_resource or SLOT_RESOURCE} - everything:
+        yield Finding("RayService", f"no group has the resource {name}: who asks for it waits")
 
 
 def _session_group(
@@ -92,8 +92,10 @@ def _session_group(
     if slots * settings.actor_cpus > cpus:
         each = f"{settings.actor_cpus:g} CPUs (FLEET_ACTOR_CPUS)"
         yield Finding(pod.where, f"{slots:g} sessions of {each} do not fit {cpus:g}")
-    if settings.autoscale and group.get("maxReplicas") != settings.max_nodes:
-        yield Finding(pod.where, f"maxReplicas is not FLEET_MAX_NODES, {settings.max_nodes}")
+    bounds = group.get("minReplicas"), group.get("maxReplicas")
+    if settings.autoscale and bounds != (settings.min_nodes, settings.max_nodes):
+        why = "minReplicas and maxReplicas are not FLEET_MIN_NODES and FLEET_MAX_NODES"
+        yield Finding(pod.where, why)
     if settings.max_sessions < slots * settings.max_nodes:
         yield Finding(pod.where, "FLEET_MAX_SESSIONS is less than its nodes carry")
     grace_s = pod.spec.get("terminationGracePeriodSeconds", 30)

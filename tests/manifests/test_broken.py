@@ -153,6 +153,15 @@ def slots_that_the_settings_do_not_know_of(it: Manifests) -> None:
     it.group("sessions")["resources"]["session_slot"] = "3"
 
 
+def resource_of_the_control_plane_misspelt(it: Manifests) -> None:
+    resources = it.group("control")["resources"]
+    resources["fleet_controls"] = resources.pop("fleet_control")
+
+
+def more_nodes_than_the_settings_know_of(it: Manifests) -> None:
+    it.group("sessions")["maxReplicas"] += 1
+
+
 def more_slots_than_its_cpus_carry(it: Manifests) -> None:
     it.group("sessions")["resources"]["CPU"] = "1"
 
@@ -242,6 +251,8 @@ BROKEN = [
     (value_that_the_settings_refuse, r"FLEET_DRAIN_DEADLINE_S"),
     (misspelt_resource, r"session_slots"),
     (slots_that_the_settings_do_not_know_of, r"session_slot 3 is not FLEET_NODE_SLOTS"),
+    (resource_of_the_control_plane_misspelt, r"no group has the resource fleet_control:"),
+    (more_nodes_than_the_settings_know_of, r"are not FLEET_MIN_NODES and FLEET_MAX_NODES"),
     (more_slots_than_its_cpus_carry, r"FLEET_ACTOR_CPUS.*do not fit"),
     (killed_within_a_session, r"killed after 600 s"),
     (old_cluster_that_goes_too_early, r"old cluster goes before a session"),
@@ -271,6 +282,13 @@ BROKEN_SERVING = [
         r"no deployment 'api'",
     ),
     (
+        "resource",
+        lambda c: c["applications"][0]["deployments"][0]["ray_actor_options"].update(
+            resources={"control": 0.001}
+        ),
+        r"no group has the resource control, which ingress asks for",
+    ),
+    (
         "import path",
         lambda c: c["applications"][0].update(import_path="serve.ingress:app"),
         r"import_path serve.ingress:app",
@@ -280,9 +298,7 @@ BROKEN_SERVING = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("break_it", "told"), BROKEN, ids=lambda each: getattr(each, "__name__", "")
-)
+@pytest.mark.parametrize(("break_it", "told"), BROKEN, ids=[each[0].__name__ for each in BROKEN])
 def test_broken_manifest_is_refused_and_told_why(
     break_it: Callable[[Manifests], None], told: str, built: dict[str, str], tool: CheckTool
 ) -> None:
@@ -290,7 +306,7 @@ def test_broken_manifest_is_refused_and_told_why(
 
 
 @pytest.mark.parametrize(
-    ("break_it", "told"), BROKEN_DEV, ids=lambda each: getattr(each, "__name__", "")
+    ("break_it", "told"), BROKEN_DEV, ids=[each[0].__name__ for each in BROKEN_DEV]
 )
 def test_broken_manifest_for_trials_is_refused_and_told_why(
     break_it: Callable[[Manifests], None], told: str, built: dict[str, str], tool: CheckTool
