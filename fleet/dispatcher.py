@@ -498,11 +498,12 @@ async def _both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -
 
 
 def _told(record: SessionRecord) -> Attributes:
-    return {
+    said = {
         span_names.SESSION_ID: record.session_id,
         span_names.STUDY_ID: record.study_id,
-        span_names.GEN_AI_REQUEST_MODEL: record.model or "",
+        span_names.GEN_AI_REQUEST_MODEL: record.model,
     }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _reason_for(error: Exception) -> EndReason:
