@@ -21,7 +21,7 @@ RESUME ?=
 LOAD_ARGUMENTS = $(if $(N),--sessions $(N)) $(if $(RESUME),--resume)
 
 .PHONY: help setup demo test unit integration check check-k8s format bench-autoscaler bench-budget bench-live bench-reports \
-	bench-relay bench-peer chaos load load-media load-churn load-sim smoke-bench lock upgrade clean
+	bench-relay bench-telemetry bench-peer chaos load load-media load-churn load-sim smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -75,6 +75,9 @@ bench-reports: setup ## How many usage reports the budget actor takes, and how f
 
 bench-live: setup ## What a live session costs, and how its interviewer sounds
 	@exec $(BIN)/python -m fleet.bench.live
+
+bench-telemetry: setup ## What traces cost a live session
+	@exec $(BIN)/python -m fleet.bench.telemetry
 
 bench-relay: setup ## Whether gathering reports on each node pays
 	@exec $(BIN)/python -m fleet.bench.relay

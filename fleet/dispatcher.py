@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from agent_actor import span_names
 from agent_actor.contract import (
     ContractInvalid,
     EndReason,
@@ -36,6 +37,8 @@ from agent_actor.contract import (
 )
 from agent_actor.messages import JoinReport, Verdict
 from agent_actor.messages import StopMode as StopMode
+from agent_actor.span_names import Attributes
+from agent_actor.telemetry import NO_TRACER, Span, Tracer
 from fleet.dispatch_plan import DispatchRequest, Plan, make_plan, own_room
 from fleet.endings import Endings, EndStep, Sleep
 from fleet.errors import (
@@ -119,6 +122,7 @@ class DispatchParts:
     budget: BudgetClient
     records: Records
     rooms: Rooms
+    tracer: Tracer = NO_TRACER
     resolve_model: Callable[[SessionConfig], SessionConfig] = lambda config: config
     """Aliases and defaults; raises ModelUnpriced or ModelRetired."""
     new_id: Callable[[], str] = new_session_id
@@ -135,6 +139,7 @@ class _Dispatch:
     request: DispatchRequest
     plan: Plan
     steps: StepTimer
+    span: Span
     done: list[EndStep] = field(default_factory=list)
     accepted: asyncio.Event = field(default_factory=asyncio.Event)
     handed_over: bool = False
@@ -175,12 +180,14 @@ class Dispatcher:
         Once the record is written the dispatch is completed or undone even if the caller is
         cancelled. Raises agent_actor's ContractError or ProviderError, and FleetError.
         """
-        dispatch = self._validated(request)
+        span = self._parts.tracer.start(span_names.DISPATCH, parent=request.traceparent)
+        with span.guard():
+            dispatch = self._validated(request, span)
         return await asyncio.shield(self._tasks.start(self._claim(dispatch)))
 
     def check(self, request: DispatchRequest) -> None:
         """Raises what ``dispatch`` would raise for its contract, and begins nothing."""
-        self._validated(request)
+        self._validated(request, NO_TRACER.start(span_names.DISPATCH))
 
     async def stop(
         self,
@@ -203,22 +210,28 @@ class Dispatcher:
 
     # Steps
 
-    def _validated(self, request: DispatchRequest) -> _Dispatch:
+    def _validated(self, request: DispatchRequest, span: Span) -> _Dispatch:
         if self._closed:
             raise FleetDraining
         if request.config.rehearsal is not None and not self._limits.rehearses:
             problem = "this fleet does not rehearse (FLEET_TRANSPORT=memory)"
             raise ContractInvalid([FieldProblem(field="rehearsal", problem=problem)])
-        steps = StepTimer(self._parts.clock)
+        steps = StepTimer(self._parts.clock, span.step)
+        request = replace(request, traceparent=span.traceparent)
         with steps("validate"):
             session_id, now = request.session_id or self._parts.new_id(), self._parts.now()
             plan = make_plan(request, session_id, now, self._parts.resolve_model)
-        return _Dispatch(request=request, plan=plan, steps=steps)
+        span.note(_told(plan.record))
+        return _Dispatch(request=request, plan=plan, steps=steps, span=span)
 
     async def _claim(self, dispatch: _Dispatch) -> Dispatched:
-        with dispatch.steps("claim"):
+        with dispatch.span.guard(), dispatch.steps("claim"):
             created = await self._claimed(dispatch)
         if created.existing:
+            dispatch.span.note(
+                {span_names.EXISTING: True, span_names.SESSION_ID: created.record.session_id}
+            )
+            dispatch.span.end()
             return await self._replay(created.record, dispatch.request)
         dispatch.after = created.after
         if not dispatch.request.respond_async:
@@ -256,7 +269,10 @@ class Dispatcher:
         return await self._parts.supervisor.wait_over(SessionId(session_id), HANDOVER_S)
 
     async def _start(self, dispatch: _Dispatch) -> SessionRecord:
-        report = await self._whole(dispatch, self._take_steps(dispatch), self._limits.deadline_s)
+        with dispatch.span.guard():
+            steps = self._take_steps(dispatch)
+            report = await self._whole(dispatch, steps, self._limits.deadline_s)
+        dispatch.span.end()
         return await self._joined(dispatch, report)
 
     async def _whole(
@@ -479,6 +495,15 @@ async def _both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -
         other.cancel()
         await asyncio.gather(one, other, return_exceptions=True)
     return one.result(), other.result()
+
+
+def _told(record: SessionRecord) -> Attributes:
+    said = {
+        span_names.SESSION_ID: record.session_id,
+        span_names.STUDY_ID: record.study_id,
+        span_names.GEN_AI_REQUEST_MODEL: record.model,
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _reason_for(error: Exception) -> EndReason:

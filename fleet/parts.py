@@ -44,6 +44,7 @@ class StartRequest:
     wait_for_actor_s: float = 10.0
     """How long a further attempt may wait for an actor."""
     traceparent: str | None = None
+    """Of its dispatch."""
     metadata: str | None = None
     """The contract, for a session that has no room to read it from (a rehearsal), or a room that is
     not ours to write into."""

@@ -72,6 +72,8 @@ class SessionRecord:
     no_show_s: float | None = None
     reconnect_grace_s: float | None = None
     """What its contract says, for those who cannot ask its actor; None: not written down."""
+    traceparent: str | None = None
+    """Of its dispatch: whatever is done for it later belongs to the same trace. None: no trace."""
 
     @property
     def is_gone(self) -> bool:

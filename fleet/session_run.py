@@ -29,6 +29,8 @@ from agent_actor.messages import (
     StopMode,
     Verdict,
 )
+from agent_actor.span_names import SPENT_MICRO_USD
+from agent_actor.telemetry import NO_TRACER, Tracer
 from fleet import adoption, attempts
 from fleet.adoption import JournalReader
 from fleet.attempt_run import AttemptLimits, AttemptRun
@@ -42,6 +44,7 @@ from fleet.outcomes import learned
 from fleet.parts import BudgetClient, Records, Rooms, RosterClient, StartRequest
 from fleet.preopened import count_result
 from fleet.records import LIFE, RANK, RecordChanges, SessionRecord
+from fleet.run_trace import RunTrace
 from fleet.session_actors import SessionActors
 from fleet.stopping import StopSwitch, cancelled, first_of
 from fleet.vitals import Vitals
@@ -93,6 +96,7 @@ class RunParts:
     endings: Endings
     metrics: Metrics
     clusters: Clusters = field(default_factory=partial(Clusters, "main"))
+    tracer: Tracer = NO_TRACER
     now: Callable[[], float] = time.time
     sleep: Sleep = asyncio.sleep
 
@@ -153,6 +157,9 @@ class SessionRun:
         self._taken_from_us = False
         """To the provider that its contract names for that."""
         self._results: list[SessionResult] = []
+        self._trace = RunTrace(parts.tracer, request)
+        self._spent_micro_usd: int | None = None
+        """Once its account is closed."""
         self.first_join: asyncio.Future[JoinReport] = asyncio.get_running_loop().create_future()
         # Known from the record too: nobody has to wait for it.
         self.first_join.add_done_callback(lambda f: f.cancelled() or f.exception())
@@ -270,6 +277,7 @@ class SessionRun:
                 self._fallen_over = self._fallen_over or end.result.falls_over
                 self._parts.metrics.session_ended(end.result, self.request.provider)
                 count_result(self._parts.metrics, end.result)
+            self._trace.failed(end.error_code or end.end_reason.value)
             standing = Standing(
                 tries=self._tries,
                 recoveries=self.recoveries,
@@ -279,13 +287,16 @@ class SessionRun:
             if step is Next.END:
                 handed_over = end.result is not None and end.result.handed_over
                 return self._stopped_meanwhile(end) if handed_over else end
+            self._trace.begin_another(step, end)
             try:
-                await self._prepare(step)
+                with self._trace.guard():
+                    await self._prepare(step)
             except FleetError as error:
                 # Why the session failed is the attempt's error, not that there was no second.
                 log.warning("session_not_retried", session_id=session_id, code=error.code)
                 return self._stopped_meanwhile(end)
             if self._renewed is not None and self._renewed.verdict is Verdict.END:
+                self._trace.failed(EndReason.BUDGET_EXCEEDED.value)
                 return AttemptEnd(end_reason=EndReason.BUDGET_EXCEEDED, joined=True)
             self._begin_another(step, end)
 
@@ -339,8 +350,12 @@ class SessionRun:
         return AttemptEnd(end_reason=reason, joined=end.joined) if reason else end
 
     async def _run_attempt(self) -> AttemptEnd:
-        actor_id = await self._take_actor()
-        assignment = await self._assignment()
+        if self._attempt == 1:
+            self._trace.begin()
+        with self._trace.guard():
+            actor_id = await self._take_actor()
+            assignment = await self._assignment()
+        self._trace.assigned(actor_id, self._attempt)
         await self._parts.records.update(
             self.request.session_id,
             state=SessionState.ASSIGNED,
@@ -445,7 +460,7 @@ class SessionRun:
             assigned_at=self._parts.now(),
             provider=request.provider,
             model=request.model,
-            traceparent=request.traceparent,
+            traceparent=self._trace.traceparent,
             metadata=request.metadata,
             first_comer_as=request.first_comer_as,
             observers=await self._observers.for_assignment(),
@@ -460,6 +475,7 @@ class SessionRun:
 
     async def _note_joined(self, report: JoinReport) -> None:
         self._has_joined = True
+        self._trace.joined()
         request = self.request
         self._parts.metrics.histogram("fleet_join_seconds", provider=request.provider).observe(
             report.connect_s
@@ -502,7 +518,10 @@ class SessionRun:
             EndStep(name="actor", work=self._end_actor),
             EndStep(name="permit", work=lambda: parts.roster.release(session_id)),
         )
-        await _uninterrupted(parts.endings.run(session_id, steps))
+        with self._trace.ending(end, self._attempt) as span:
+            await _uninterrupted(parts.endings.run(session_id, steps))
+            if self._spent_micro_usd is not None:
+                span.note({SPENT_MICRO_USD: self._spent_micro_usd})
 
     async def _end_record(self, end: AttemptEnd, ended_at: float) -> None:
         changes: RecordChanges = {
@@ -527,9 +546,15 @@ class SessionRun:
         if self._taken_from_us:
             return
         reports = [r.usage for r in self._results if r.usage is not None]
-        spent = await self._parts.budget.close(self.request.session_id, reports)
+        session_id, parts = self.request.session_id, self._parts
+        spent = await parts.budget.close(session_id, reports)
         if spent is not None:
-            await self._parts.records.add_facts(self.request.session_id, spent_micro_usd=spent)
+            record = await parts.records.add_facts(session_id, spent_micro_usd=spent)
+            if self._spent_micro_usd is None:
+                # A limit that was lowered to less than had been spent is not overspent.
+                limit = max(self.request.limit_micro_usd, record.limit_micro_usd)
+                parts.metrics.account_closed(spent_micro_usd=spent, limit_micro_usd=limit)
+            self._spent_micro_usd = spent
 
     async def _leave_room(self) -> None:
         """Whatever is left in the room is cut off; from somebody else's, only our agent is."""

@@ -41,6 +41,7 @@ from fleet.session_actors import RaySessionActors
 from fleet.session_run import RunLimits, RunParts
 from fleet.settings import BudgetRelays, FleetSettings
 from fleet.supervisor import Supervisor, SupervisorSnapshot, SupervisorTiming
+from fleet.telemetry import keep_sending_metrics, of_registry, open_tracer
 
 log = structlog.get_logger(__name__)
 
@@ -62,9 +63,10 @@ class SupervisorActor:
         configure_logs(SUPERVISOR)
         self._config = config
         self._metrics = Metrics()
+        self._tracer = open_tracer(SUPERVISOR, on_lost=self._metrics.spans_lost)
         self._supervisor: Supervisor | None = None
         self._beside = OwnedTasks(SUPERVISOR)
-        """Reaper, drainer, scaler, and the watch over other clusters."""
+        """Reaper, drainer, scaler, telemetry, and the watch over other clusters."""
         self._opening = asyncio.Lock()
         self._closed = False
         # A restarted supervisor has no caller yet, but sessions to look after.
@@ -147,6 +149,7 @@ class SupervisorActor:
             self._drain_book.aclose(),
             self._arrival_book.aclose(),
             self._cluster_book.aclose(),
+            self._tracer.aclose(),
         )
 
     async def _ready(self) -> Supervisor:
@@ -159,6 +162,9 @@ class SupervisorActor:
                 self._beside.start(self._reaper(self._supervisor).keep_reaping())
                 self._beside.start(self._drainer.keep_draining())
                 self._beside.start(self._watch.keep_watching())
+                self._beside.start(
+                    keep_sending_metrics(SUPERVISOR, of_registry(self._metrics.registry))
+                )
                 if self._config.scaling is not None:
                     self._beside.start(self._scaler(self._config.scaling).keep_scaling())
         return self._supervisor
@@ -185,6 +191,7 @@ class SupervisorActor:
             endings=Endings(),
             metrics=self._metrics,
             clusters=self._clusters,
+            tracer=self._tracer,
         )
         supervisor = Supervisor(parts, self._config.limits, self._config.timing, self._watch)
         self._drain_book = DrainBook.from_settings(settings)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
+from prometheus_client.core import Metric
 
+from fleet.telemetry import keep_sending_metrics
 from serve import (
     cost_csv,
     cost_stream,
@@ -52,10 +55,10 @@ def create_app(ports: Ports, *, keys: Iterable[str] = ()) -> FastAPI:
     app.state.ports = ports
     app.state.keys = KeyRing(keys)
     app.state.tasks = Tasks()
-    app.state.metrics = IngressMetrics()
+    app.state.metrics = IngressMetrics(lambda: ports.tracer.lost)
     app.state.seen_events = webhook.SeenEvents()
     app.add_middleware(Bounded)
-    app.add_middleware(Observed, metrics=app.state.metrics)
+    app.add_middleware(Observed, metrics=app.state.metrics, tracer=ports.tracer)
     problems.install(app)
     guarded = [Depends(require_key)]
     app.include_router(sessions.router, dependencies=guarded)
@@ -74,11 +77,24 @@ def create_app(ports: Ports, *, keys: Iterable[str] = ()) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    yield
-    await app.state.tasks.aclose()
     ports: Ports = app.state.ports
+    sending = asyncio.create_task(_keep_sending_metrics(app.state.metrics, ports))
+    yield
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    await app.state.tasks.aclose()
     if ports.aclose is not None:
         await ports.aclose()
+
+
+async def _keep_sending_metrics(own: IngressMetrics, ports: Ports) -> None:
+    """This replica's own, and the fleet's gauges; the control actors send theirs themselves."""
+
+    async def look() -> list[Metric]:
+        gauges = await health.fleet_gauges(ports)
+        return [*own.registry.collect(), *gauges.collect()]
+
+    await keep_sending_metrics("ingress", look)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

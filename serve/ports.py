@@ -21,6 +21,7 @@ from fleet.livekit_client import WebhookEvent
 from fleet.nodes import FleetNodes
 from fleet.observers import ObserverPass
 from fleet.records import Page, SessionRecord
+from fleet.telemetry import NO_TRACER, Tracer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,8 @@ class NewSession:
     body_hash: str
     """Of the request's meaning, not its bytes: key order and white space do not change it."""
     respond_async: bool = False
+    traceparent: str | None = None
+    """Of the request: its session belongs to the same trace."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,4 +222,5 @@ class Ports:
     expositions: Callable[[], Awaitable[list[bytes]]]
     """The control actors' own metrics, those that answer, as Prometheus text."""
     aclose: Callable[[], Awaitable[None]] | None = None
+    tracer: Tracer = NO_TRACER
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

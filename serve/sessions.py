@@ -96,6 +96,7 @@ async def create_session(
         await read_json_object(request),
         idempotency_key=idempotency_key,
         respond_async=respond_async,
+        traceparent=request.state.traceparent,
     )
     started = await tasks.finish(ports.starter.start(new), name="start_session")
     if not started.existing:

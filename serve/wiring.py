@@ -33,12 +33,14 @@ from fleet.ray_calls import RemoteActor
 from fleet.registry import Registry
 from fleet.settings import FleetSettings
 from fleet.supervisor import SupervisorSnapshot
+from fleet.telemetry import open_tracer
 from serve.ports import Crew, NewSession, Ports, Preopened, ProviderInfo, Started
 
 T = TypeVar("T")
 FIRST_ACTOR_S = 300.0
 """For a new cluster's first node, its image, and an actor there to be warm."""
 _LOOK_S = 0.5
+INGRESS = "ingress"
 
 _BASE_URLS = {
     Provider.OPENAI_REALTIME: ("FLEET_OPENAI_BASE_URL", ".openai.com"),
@@ -63,6 +65,7 @@ class RealStarter:
                 idempotency_key=request.idempotency_key,
                 body_hash=request.body_hash,
                 respond_async=request.respond_async,
+                traceparent=request.traceparent,
             )
         )
         return Started(
@@ -180,7 +183,8 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
     roster = RealRoster(plane)
     registry, journal = Registry.from_settings(settings), Journal.from_settings(settings)
     livekit, export = LiveKitClient.from_settings(settings), open_cost_export(settings)
-    dispatcher, close_dispatcher = await open_dispatcher(settings)
+    tracer = open_tracer(INGRESS)
+    dispatcher, close_dispatcher = await open_dispatcher(settings, tracer=tracer)
     ready = Readiness(roster, registry, livekit)
     observers = ObserverDesk(
         book=registry,
@@ -223,6 +227,7 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
         session_of_room=session_of_room,
         expositions=expositions,
         aclose=aclose,
+        tracer=tracer,
     )
 
 

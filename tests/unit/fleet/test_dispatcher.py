@@ -7,6 +7,7 @@ import pytest
 from agent_actor.contract import EndReason, Provider, SessionState
 from agent_actor.errors import ContractInvalid, ModelRetired
 from agent_actor.messages import StopMode, Verdict
+from agent_actor.telemetry import NO_TRACER, Tracer
 from fleet.dispatcher import Dispatcher, DispatchLimits, DispatchParts, DispatchRequest
 from fleet.errors import (
     BudgetExhausted,
@@ -32,6 +33,7 @@ from tests.unit.fleet.control_fakes import (
     at_once,
     config,
 )
+from tests.unit.spans import CALLERS_TRACE, CALLERS_TRACEPARENT, Spans, said
 
 
 @dataclass
@@ -39,6 +41,7 @@ class World:
     asked: list[str] = field(default_factory=list)
     deadline_s: float = ENOUGH_S
     refusal_wait_s: float = 0.01
+    tracer: Tracer = NO_TRACER
 
     def __post_init__(self):
         self.roster = FakeRoster(self.asked)
@@ -56,6 +59,7 @@ class World:
                 budget=self.budget,
                 records=self.records,
                 rooms=self.rooms,
+                tracer=self.tracer,
                 resolve_model=lambda given: self.resolve(given),
                 new_id=lambda: next(self.ids),
                 now=lambda: 1_000.0,
@@ -502,3 +506,61 @@ class TestTheirRoom:
 
 def refuse_model(given):
     raise ModelRetired("gone, use another")
+
+
+class TestTrace:
+    @pytest.fixture
+    def spans(self):
+        return Spans()
+
+    @pytest.fixture
+    async def world(self, spans):
+        world = World(tracer=spans.tracer)
+        await world.dispatcher.open()
+        yield world
+        await world.dispatcher.aclose(timeout_s=0)
+
+    async def test_the_dispatch_and_its_steps_are_one_trace_the_callers(self, world, spans):
+        given = await world.dispatch(traceparent=CALLERS_TRACEPARENT)
+        steps = ("validate", "claim", "reserve", "budget", "room", "join")
+        assert spans.edges() == {("dispatch", None), *((step, "dispatch") for step in steps)}
+        assert spans.traces() == {CALLERS_TRACE}
+        dispatch = spans.named("dispatch")
+        assert said(dispatch)["session.id"] == given.record.session_id
+        below = f"00-{CALLERS_TRACE}-{dispatch.context.span_id:016x}-01"
+        assert world.records.records["s-1"].traceparent == below
+        assert world.supervisor.requests[0].traceparent == below
+
+    async def test_without_a_caller_that_traces_it_begins_a_trace(self, world, spans):
+        await world.dispatch()
+        assert spans.named("dispatch").parent is None
+        assert len(spans.traces()) == 1
+
+    async def test_one_that_fails_says_where_and_why(self, world, spans):
+        world.rooms.down = True
+        with pytest.raises(LiveKitUnavailable):
+            await world.dispatch()
+        failed = {s.name: said(s).get("error.type") for s in spans.over if said(s)}
+        assert failed == {"room": "livekit_unavailable", "dispatch": "livekit_unavailable"}
+
+    async def test_one_that_was_known_begins_nothing(self, world, spans):
+        await world.dispatch(idempotency_key="k", body_hash="h")
+        await world.dispatch(idempotency_key="k", body_hash="h")
+        second = spans.over[-1]
+        assert said(second)["fleet.dispatch.existing"] is True
+        assert said(second)["session.id"] == "s-1"
+
+    async def test_a_request_that_cannot_be_is_told_too(self, world, spans):
+        world.resolve = refuse_model
+        with pytest.raises(ModelRetired):
+            await world.dispatch()
+        assert said(spans.named("dispatch")) == {"error.type": ModelRetired.code}
+
+    async def test_an_answer_that_comes_before_the_agent_does_not_end_it(self, world, spans):
+        world.supervisor.silent = True
+        await world.dispatch(respond_async=True)
+        assert "dispatch" not in spans.names
+
+    async def test_a_check_is_not_traced(self, world, spans):
+        world.dispatcher.check(DispatchRequest(config=config(), room="theirs"))
+        assert spans.over == []

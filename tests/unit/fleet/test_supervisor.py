@@ -7,6 +7,7 @@ from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, St
 from agent_actor.errors import ActorBusy, AgentError, RoomUnreachable
 from agent_actor.journal import EventKind, JournalEvent, LiveState
 from agent_actor.messages import JoinReport, StopMode, Verdict
+from agent_actor.telemetry import NO_TRACER, Tracer
 from fleet.clusters import Clusters
 from fleet.endings import Endings, Sleep
 from fleet.errors import (
@@ -39,6 +40,7 @@ from tests.unit.fleet.control_fakes import (
     never,
     result_of,
 )
+from tests.unit.spans import CALLERS_TRACE, CALLERS_TRACEPARENT, Spans, said
 
 A = SessionId("s-a")
 LIMITS = RunLimits(
@@ -53,6 +55,7 @@ class World:
     sleep: Sleep = never
     asked: list[str] = field(default_factory=list)
     now: float = 1_000.0
+    tracer: Tracer = NO_TRACER
 
     def __post_init__(self):
         self.roster = FakeRoster(self.asked)
@@ -74,6 +77,7 @@ class World:
             endings=self.endings,
             metrics=self.metrics,
             clusters=self.clusters,
+            tracer=self.tracer,
             now=lambda: self.now,
             sleep=self.sleep,
         )
@@ -942,3 +946,65 @@ class TestAdoption:
         await world.supervisor.open()
         await world.supervisor.assignments()
         assert (await world.over()).end_reason is EndReason.SESSION_TIMEOUT
+
+
+class TestTrace:
+    @pytest.fixture
+    def spans(self):
+        return Spans()
+
+    @pytest.fixture
+    async def world(self, spans):
+        world = World(tracer=spans.tracer)
+        await world.supervisor.open()
+        yield world
+        await world.supervisor.aclose()
+
+    async def test_an_attempt_its_recovery_and_the_end_are_one_trace(self, world, spans):
+        request = replace(await world.prepared(), traceparent=CALLERS_TRACEPARENT)
+        task, first = await world.starting(request)
+        first.join.set_result(joined(A))
+        await task
+        second = await lose(world, first)
+        second.join.set_result(joined(A))
+        second.end.set_result(result_of(A, 2))
+        await world.over()
+        assert spans.names == ["attempt", "recover", "end"]
+        assert spans.traces() == {CALLERS_TRACE}
+        below = {
+            f"00-{CALLERS_TRACE}-{spans.named(name).context.span_id:016x}-01"
+            for name in ("attempt", "recover")
+        }
+        assert {a.traceparent for a in world.actors.assignments} == below
+        ended = said(spans.named("end"))
+        assert ended["fleet.end.reason"] == "completed"
+        assert ended["fleet.session.spent_micro_usd"] == 42
+
+    async def test_a_session_that_is_taken_over_goes_on_with_its_trace(self, world, spans):
+        world.record(
+            state=SessionState.LIVE,
+            actor_id="a-9",
+            joined_at=990.0,
+            traceparent=CALLERS_TRACEPARENT,
+        )
+        world.actors.actors[ActorId("a-9")] = FakeActor(1)
+        world.actors.lost_on_ping.add(ActorId("a-9"))
+        world.supervisor.take_over(world.records.records[A])
+        actor = await world.next_actor()
+        actor.join.set_result(joined(A))
+        actor.end.set_result(result_of(A, 2))
+        await world.over()
+        assert spans.names == ["attempt", "end"]
+        assert spans.traces() == {CALLERS_TRACE}
+
+    async def test_an_attempt_that_did_not_join_says_why(self, world, spans):
+        _, first = await world.starting(await world.prepared())
+        lost = {"error_code": "metadata_timeout", "retryable": True}
+        world.actors.running.clear()
+        first.end.set_result(result_of(A, end_reason=EndReason.METADATA_TIMEOUT, **lost))
+        second = await world.next_actor()
+        assert [said(s)["error.type"] for s in spans.over] == ["metadata_timeout"]
+        second.join.set_result(joined(A))
+        second.end.set_result(result_of(A, 2))
+        await world.over()
+        assert spans.names == ["attempt", "attempt", "end"]
