@@ -154,8 +154,9 @@ class SessionRun:
         self._moved = False
         """The attempt under way carries on what was handed over to it."""
         self._fallen_over = False
-        self._taken_from_us = False
         """To the provider that its contract names for that."""
+        self._taken_from_us = False
+        """By another cluster, which has its room and account now."""
         self._results: list[SessionResult] = []
         self._trace = RunTrace(parts.tracer, request)
         self._spent_micro_usd: int | None = None
