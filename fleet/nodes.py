@@ -27,7 +27,7 @@ class NodeState(StrEnum):
     ACTIVE = "active"
     DRAINING = "draining"
     DRAINED = "drained"
-    """Draining, and nothing of ours is on it any more."""
+    """Draining, and no actor of a session is on it any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +40,15 @@ class Node:
     """Sessions."""
     ready: int
     """Actors that are warm, or set aside for a session."""
+    unplaced: int = 0
+    """Sessions of which it is not known yet on which node they are: a restarted roster asks."""
 
     @property
     def state(self) -> NodeState:
         if self.drain is None:
             return NodeState.ACTIVE
-        return NodeState.DRAINING if self.live or self.ready else NodeState.DRAINED
+        carries = self.live or self.ready or self.unplaced
+        return NodeState.DRAINING if carries else NodeState.DRAINED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +122,7 @@ def fleet_nodes(
             drain=drains.get(NodeId(node.node_id)),
             live=live.count(NodeId(node.node_id)),
             ready=ready.count(NodeId(node.node_id)),
+            unplaced=live.count(None),
         )
         for node in sorted(found, key=lambda node: (node.address, node.node_id))
     ]
