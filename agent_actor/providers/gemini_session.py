@@ -226,9 +226,19 @@ class TappedSession(realtime_api.RealtimeSession):
         while self._online and (ms := self._uplink.next_ms) and self._taps.may_hear(ms):
             self._taps.client(UserAudio(ms=ms))
             super().push_audio(self._uplink.next())
+        if self._online and self._uplink.may_end_turn(self._answers_after_ms):
+            self._send_rest()
         if self._uplink.in_turn and self._uplink.quiet_ms > self._answers_after_ms:
             self._expect_word()
         self._leave_if_nobody_speaks()
+
+    def _send_rest(self) -> None:
+        """What makes no whole message of the plugin's yet; it is metered already."""
+        for frame in self._bstream.flush():
+            audio = types.Blob(
+                data=frame.data.tobytes(), mime_type=f"audio/pcm;rate={frame.sample_rate}"
+            )
+            self._send_client_event(types.LiveClientRealtimeInput(audio=audio))
 
     @property
     def _answers_after_ms(self) -> float:
