@@ -74,6 +74,10 @@ class Uplink(Generic[Frame]):
         what of it is held back, the participant waits for."""
         return self.in_turn and silence_ms <= self.quiet_ms < silence_ms + AROUND_MS
 
+    def turn_may_be_over(self, silence_ms: float) -> bool:
+        """Whether the provider may take what was said, and is not settled, for a whole turn."""
+        return self.in_turn and self.quiet_ms >= silence_ms - AROUND_MS
+
     def put(self, frame: Frame, ms: float, *, loud: bool) -> None:
         self._number += 1
         self._waiting.append(_Heard(frame, ms, loud, self._number))

@@ -77,6 +77,19 @@ def test_around_the_silence_that_ends_a_turn_nothing_is_to_be_held_back() -> Non
     )
 
 
+def test_a_turn_may_be_over_a_little_before_the_silence_is() -> None:
+    uplink: Uplink[int] = Uplink()
+    say(uplink, *frames(1_000), loud=False)
+    assert not uplink.turn_may_be_over(500), "nobody has said anything"
+    say(uplink, *frames(200))
+    say(uplink, *frames(500 - AROUND_MS - FRAME_MS), loud=False)
+    assert not uplink.turn_may_be_over(500)
+    say(uplink, 0, loud=False)
+    assert uplink.turn_may_be_over(500)
+    say(uplink, 0)
+    assert not uplink.turn_may_be_over(500), "it goes on"
+
+
 def test_a_turn_is_settled_only_up_to_its_mark() -> None:
     uplink: Uplink[int] = Uplink()
     say(uplink, 1, 2, 3)
