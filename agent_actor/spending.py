@@ -132,7 +132,8 @@ class Spending:
             self._listen()
 
     def client_event(self, event: WireEvent) -> None:
-        self._meter.feed(event)
+        if self._meter.feed(event):
+            self._report_now.set()
 
     def permit(self) -> Permit | None:
         """Bounds for a response that is about to be asked for; None: do not ask."""

@@ -52,6 +52,7 @@ from fleet.errors import (
     IdempotencyConflict,
     LiveKitError,
     RoomTaken,
+    SessionExists,
     SessionNotFound,
     StateConflict,
 )
@@ -260,10 +261,19 @@ class Dispatcher:
 
     async def _claim_room(self, dispatch: _Dispatch) -> Created:
         """Until its session is over nobody else gets into the room. Raises IdempotencyConflict: a
-        session has another room by this name."""
-        return await self._parts.records.create(
-            dispatch.plan.record, body_hash=dispatch.request.room_sid, exclusive=True
-        )
+        session has another room by this name; SessionExists: it was handed over before."""
+        record = dispatch.plan.record
+        try:
+            return await self._parts.records.create(
+                record, body_hash=dispatch.request.room_sid, exclusive=True
+            )
+        except SessionExists:
+            known = await self._parts.records.get(record.session_id)
+            if known.state is not SessionState.QUEUED:
+                raise
+            # Whoever claimed the room for it was lost before it had handed it over. No step that
+            # follows does more the second time than the first.
+            return Created(record=known, existing=False)
 
     async def _is_over(self, session_id: str) -> bool:
         return await self._parts.supervisor.wait_over(SessionId(session_id), HANDOVER_S)

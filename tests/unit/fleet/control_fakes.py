@@ -31,6 +31,7 @@ from fleet.errors import (
     IdempotencyConflict,
     LiveKitUnavailable,
     RegistryUnavailable,
+    SessionExists,
     SessionNotFound,
     StateConflict,
 )
@@ -265,7 +266,7 @@ class FakeRecords:
     ) -> Created:
         self._ask("create")
         key, after = record.idempotency_key, None
-        if key is not None and key in self.claims:
+        if key is not None and self.claims.get(key, (record.session_id,))[0] != record.session_id:
             session_id, known = self.claims[key]
             if exclusive and self.records[session_id].is_gone:
                 after = session_id
@@ -273,6 +274,8 @@ class FakeRecords:
                 raise IdempotencyConflict(session_id)
             else:
                 return Created(record=self.records[session_id], existing=True)
+        if record.session_id in self.records:
+            raise SessionExists(record.session_id)
         if key is not None:
             self.claims[key] = (record.session_id, body_hash)
         self.records[record.session_id] = record
@@ -283,8 +286,11 @@ class FakeRecords:
             raise SessionNotFound(session_id)
         return self.records[session_id]
 
-    async def claimant(self, key: str) -> SessionRecord | None:
-        return self.records[self.claims[key][0]] if key in self.claims else None
+    async def claimants(self, keys: Sequence[str]) -> list[SessionRecord | None]:
+        return [self.records[self.claims[k][0]] if k in self.claims else None for k in keys]
+
+    async def find(self, session_id: str) -> SessionRecord | None:
+        return self.records.get(session_id)
 
     async def active(self) -> AsyncIterator[SessionRecord]:
         for record in list(self.records.values()):
@@ -394,7 +400,10 @@ class FakeSupervisor:
         if session_id in self.staying:
             return False
         if session_id in self.known:
-            await self.over.setdefault(session_id, asyncio.Event()).wait()
+            over = self.over.setdefault(session_id, asyncio.Event())
+            if timeout_s == 0:
+                return over.is_set()
+            await over.wait()
         return True
 
 

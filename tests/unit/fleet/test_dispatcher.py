@@ -1,6 +1,6 @@
 import asyncio
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -21,6 +21,7 @@ from fleet.errors import (
     NoAnswer,
     RegistryUnavailable,
     RoomTaken,
+    SessionExists,
     SessionNotFound,
 )
 from tests.unit.fleet.control_fakes import (
@@ -495,6 +496,23 @@ class TestTheirRoom:
         assert "release" in world.asked
         world.budget.verdict = Verdict.GO_ON
         await self.theirs(world, "s-2")
+
+    async def test_one_that_was_not_handed_over_is_begun_again_from_its_claim(self, world):
+        """As its bridge leaves it that is lost just then."""
+        await self.theirs(world, "s-1")
+        joined = world.records.records["s-1"]
+        queued = replace(joined, state=SessionState.QUEUED, actor_id=None)
+        world.records.records["s-1"] = queued
+        assert not (await self.theirs(world, "s-1")).existing
+        assert [r.session_id for r in world.supervisor.requests] == ["s-1", "s-1"]
+        assert (await world.records.get("s-1")).state is SessionState.JOINED
+
+    async def test_one_that_was_handed_over_is_not_begun_again(self, world):
+        await self.theirs(world, "s-1")
+        with pytest.raises(SessionExists):
+            await self.theirs(world, "s-1")
+        assert len(world.supervisor.requests) == 1
+        assert "release" not in world.asked
 
     async def test_a_check_begins_nothing(self, world):
         world.dispatcher.check(DispatchRequest(config=config(), room="theirs"))
