@@ -17,6 +17,7 @@ they are; serve/problems.py turns all of them into problem documents.
     ├── RequestInvalid       422  names every bad field
     ├── HeadTooLarge         431  too many headers, or too long
     ├── NotReady             503  says which checks fail
+    ├── PagesMissing         503  the web pages were not built
     └── StillEnding          503  an erasure has to wait for the session's end
 """
 
@@ -144,3 +145,11 @@ class NotReady(ServeError):
 class StillEnding(ServeError):
     code = "still_ending"
     http_status = 503
+
+
+class PagesMissing(ServeError):
+    code = "pages_missing"
+    http_status = 503
+
+    def __init__(self) -> None:
+        super().__init__("the web pages are not built here: run `python -m fleet.local.web`")

@@ -207,6 +207,8 @@ class Ports:
     observers: Observers
     roster: Roster
     nodes: Nodes
+    livekit_url: str
+    """As browsers reach it."""
     drain_deadline_s: float
     """Of a drain that was asked for without one."""
     webhooks: Webhooks

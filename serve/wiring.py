@@ -207,6 +207,7 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
         observers=observers,
         roster=roster,
         nodes=NodeDesk(plane.roster, plane.supervisor),
+        livekit_url=settings.participant_livekit_url,
         drain_deadline_s=settings.drain_deadline_s,
         webhooks=livekit,
         checks={

@@ -402,6 +402,7 @@ def cost(**changes: object) -> SessionCost:
 
 
 DRAIN_DEADLINE_S = 600.0
+LIVEKIT_URL = "wss://livekit.example.org"
 
 
 class FakeNodes:
@@ -473,6 +474,7 @@ class FakeFleet:
             observers=self.observers,
             roster=self.roster,
             nodes=self.nodes,
+            livekit_url=LIVEKIT_URL,
             drain_deadline_s=DRAIN_DEADLINE_S,
             webhooks=FakeWebhooks(),
             checks={name: self._check(name) for name in self.problems},
