@@ -15,6 +15,7 @@ from serve import (
     events,
     fleet_routes,
     health,
+    join,
     limits,
     nodes,
     observers,
@@ -73,6 +74,7 @@ def create_app(
     app.include_router(nodes.router, dependencies=guarded)
     app.include_router(webhook.router)
     app.include_router(health.router)
+    app.include_router(join.router)
     app.include_router(pages.router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
