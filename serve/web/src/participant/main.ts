@@ -1,5 +1,8 @@
 import "./style.css";
 
-import { find, h } from "../shared/dom";
+import { Link } from "./link";
+import { Visit } from "./visit";
 
-find("#page").replaceChildren(h("h1", {}, "Interview"));
+void new Visit(new Link(window.location)).open();
+// Another link pasted into the same window is another visit.
+window.addEventListener("hashchange", () => window.location.reload());
