@@ -54,15 +54,15 @@ def run_step(
 def install_locked(what: str, lock: Path, folder: Path, *, log: Path) -> None:
     """The wheels of `lock` into `folder`. Raises ToolUnavailable."""
     pinned = ["--target", str(folder), "--require-hashes", "--no-deps", "--requirement"]
-    run_step(what, [*_installer(), "install", *pinned, str(lock)], log=log, cwd=folder.parent)
+    run_step(what, [*_install(), *pinned, str(lock)], log=log, cwd=folder.parent)
 
 
-def _installer() -> list[str]:
-    """uv (an environment made by it has no pip), else this interpreter's pip."""
+def _install() -> list[str]:
+    """By uv (an environment made by it has no pip), else by this interpreter's pip."""
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if uv:
-        return [uv, "pip", "--quiet"]
+        return [uv, "pip", "install", "--quiet", "--python", sys.executable]
     if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        return [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     raise ToolUnavailable("neither uv nor pip to fetch a tool with")
