@@ -10,6 +10,9 @@ SIDE_BY_SIDE = $(BIN)/python -m pytest tests/integration -m "not alone" -n 2 --d
 ALONE = $(BIN)/python -m pytest tests/integration -m alone
 # k8s/, compose.yaml and the Dockerfile against the real types and the code.
 MANIFESTS = $(BIN)/python -m pytest tests/manifests -n 2
+# Never skipped: what they need is got ready first, or the target fails.
+BROWSER = $(BIN)/python -m fleet.local.web && $(BIN)/python -m fleet.local.chromium && \
+	$(BIN)/python -m pytest tests/browser
 
 # The short forms of the benchmarks, each an executable module: python -m NAME --smoke
 SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fleet.bench.autoscaler \
@@ -18,10 +21,13 @@ SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fl
 # make load N=50: so many sessions at once; RESUME=1 takes up a load-churn that was broken off
 N ?=
 RESUME ?=
+# make demo WEB=1: stays up afterwards, for looking at the web pages
+WEB ?=
 LOAD_ARGUMENTS = $(if $(N),--sessions $(N)) $(if $(RESUME),--resume)
 
-.PHONY: help setup demo test unit integration check check-k8s format bench-autoscaler bench-budget bench-live bench-reports \
-	bench-relay bench-telemetry bench-peer chaos load load-media load-churn load-sim smoke-bench lock upgrade clean
+.PHONY: help setup demo test unit integration browser web screens check check-k8s format \
+	bench-autoscaler bench-budget bench-live bench-reports bench-relay bench-telemetry bench-peer chaos \
+	load load-media load-churn load-sim smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -30,16 +36,17 @@ help: ## Show the targets
 setup: ## Make .venv match requirements.lock (nothing to do: well under a second)
 	@$(PYTHON) fleet/local/bootstrap.py
 
-demo: setup ## Four interviews at once, on real parts, against the simulators
-	@exec $(BIN)/fleet demo
+demo: setup ## Four interviews at once, on real parts, against the simulators (WEB=1: and stays up)
+	@exec $(BIN)/fleet demo $(if $(WEB),--web)
 
-test: setup ## Unit tests, the manifests' check, then integration tests on real parts
+test: setup ## Unit tests, the manifests' check, integration tests on real parts, the pages in a browser
 	@$(UNIT)
 	@$(BIN)/python -m tests.manifests.tool
 	@$(MANIFESTS)
 	@$(BIN)/python -m fleet.local.tools
 	@$(SIDE_BY_SIDE)
 	@$(ALONE)
+	@$(BROWSER)
 
 unit: setup ## Unit tests alone
 	@exec $(UNIT)
@@ -48,6 +55,17 @@ integration: setup ## Integration tests alone
 	@$(BIN)/python -m fleet.local.tools
 	@$(SIDE_BY_SIDE)
 	@$(ALONE)
+
+browser: setup ## The web pages in a real Chromium alone
+	@$(BIN)/python -m fleet.local.tools
+	@$(BROWSER)
+
+web: setup ## Build the web pages
+	@exec $(BIN)/python -m fleet.local.web
+
+screens: setup ## Take the pictures in docs/screens anew
+	@$(BIN)/python -m fleet.local.web && $(BIN)/python -m fleet.local.chromium
+	@exec $(BIN)/python -m tests.browser.screens
 
 check: setup ## Lint, format, types, import rules, unit tests: the same as CI
 	@$(BIN)/ruff check $(CODE)
@@ -117,5 +135,5 @@ upgrade: ## The same, with every dependency at its newest
 	@$(PYTHON) fleet/local/bootstrap.py upgrade
 
 clean: ## Remove what was made here (the shared cache under ~/.cache/interview-fleet stays)
-	rm -rf .venv out build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv out build dist serve/web/dist serve/web/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

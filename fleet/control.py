@@ -297,6 +297,7 @@ def dispatch_limits(settings: FleetSettings) -> DispatchLimits:
         token_ttl_s=settings.participant_token_ttl_s,
         room_empty_timeout_s=settings.room_empty_timeout_s,
         rehearses=settings.rehearses,
+        contract_in_room=settings.contract_in_room,
     )
 
 

@@ -106,6 +106,9 @@ class DispatchLimits:
     refusal_wait_s: float = 0.5
     """How long an answer that is to come at once waits for the session to be accepted or refused:
     one that has to wait for an actor is neither."""
+    contract_in_room: bool = True
+    """Whether the contract stands in the room's metadata, where the participant can read it too;
+    else it goes with the assignment, as a rehearsal's does."""
     rehearses: bool = False
     """Sessions are rehearsals: nobody enters their rooms, and the contract comes with the
     assignment."""
@@ -339,7 +342,7 @@ class Dispatcher:
         with dispatch.steps("room"):
             await self._parts.rooms.create_room(
                 dispatch.plan.record.room,
-                metadata=dispatch.plan.metadata,
+                metadata=dispatch.plan.metadata if self._limits.contract_in_room else "",
                 empty_timeout_s=self._empty_timeout_s(dispatch.plan),
                 departure_timeout_s=ceil(dispatch.plan.config.reconnect_grace_seconds)
                 + ROOM_OUTLIVES_S,
@@ -349,7 +352,9 @@ class Dispatcher:
         session_id, record = dispatch.session_id, dispatch.plan.record
         study_id, limit = StudyId(record.study_id), record.limit_micro_usd
         provider = record.provider
-        by_hand = self._limits.rehearses or dispatch.request.room is not None
+        limits = self._limits
+        own_room = dispatch.request.room is None
+        in_room = own_room and limits.contract_in_room and not limits.rehearses
         someone = record.participant_identity if dispatch.request.first_comer else None
         with dispatch.steps("budget"):
             allowance = await self._parts.budget.open(session_id, study_id, provider, limit)
@@ -364,9 +369,9 @@ class Dispatcher:
             limit_micro_usd=limit,
             session_timeout_s=dispatch.plan.config.session_timeout_seconds,
             model=record.model,
-            wait_for_actor_s=self._limits.wait_for_actor_s,
+            wait_for_actor_s=limits.wait_for_actor_s,
             traceparent=dispatch.request.traceparent,
-            metadata=dispatch.plan.metadata if by_hand else None,
+            metadata=None if in_room else dispatch.plan.metadata,
             first_comer_as=someone,
         )
 

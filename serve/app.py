@@ -18,9 +18,11 @@ from serve import (
     events,
     fleet_routes,
     health,
+    join,
     limits,
     nodes,
     observers,
+    pages,
     problems,
     sessions,
     webhook,
@@ -39,9 +41,12 @@ Ask for an interview, follow it, end it, and see what it cost. Every error is a 
 """
 
 
-def create_app(ports: Ports, *, keys: Iterable[str] = ()) -> FastAPI:
+def create_app(
+    ports: Ports, *, keys: Iterable[str] = (), web: pages.WebFiles | None = None
+) -> FastAPI:
     """The whole API. ``keys`` are the bearer keys valid now; none leaves it open, which only an
-    ingress on loopback may be (serve.auth.may_listen). Its lifespan closes what it owns.
+    ingress on loopback may be (serve.auth.may_listen). ``web``: the pages, by default those built
+    here. Its lifespan closes what it owns.
     """
     app = FastAPI(
         title="Interview Fleet",
@@ -57,6 +62,7 @@ def create_app(ports: Ports, *, keys: Iterable[str] = ()) -> FastAPI:
     app.state.tasks = Tasks()
     app.state.metrics = IngressMetrics(lambda: ports.tracer.lost)
     app.state.seen_events = webhook.SeenEvents()
+    app.state.web = web or pages.WebFiles.load()
     app.add_middleware(Bounded)
     app.add_middleware(Observed, metrics=app.state.metrics, tracer=ports.tracer)
     problems.install(app)
@@ -71,6 +77,8 @@ def create_app(ports: Ports, *, keys: Iterable[str] = ()) -> FastAPI:
     app.include_router(nodes.router, dependencies=guarded)
     app.include_router(webhook.router)
     app.include_router(health.router)
+    app.include_router(join.router)
+    app.include_router(pages.router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

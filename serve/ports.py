@@ -17,7 +17,7 @@ from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.budget.export import CostRow
 from fleet.journal import JournalEntry, LiveState, Turn
 from fleet.limits import LimitChange
-from fleet.livekit_client import WebhookEvent
+from fleet.livekit_client import ParticipantPass, WebhookEvent
 from fleet.nodes import FleetNodes
 from fleet.observers import ObserverPass
 from fleet.records import Page, SessionRecord
@@ -195,6 +195,12 @@ class Webhooks(Protocol):
         """The event, if the LiveKit server signed exactly these bytes. Raises WebhookRejected."""
 
 
+class Passes(Protocol):
+    def read_pass(self, token: str) -> ParticipantPass | None:
+        """Whom a participant's LiveKit token was given to, its time over or not; None for any other
+        text."""
+
+
 Check = Callable[[], Awaitable[str | None]]
 """A readiness check: None is ready, else why not. May raise, which is "not ready" too."""
 
@@ -210,6 +216,11 @@ class Ports:
     observers: Observers
     roster: Roster
     nodes: Nodes
+    passes: Passes
+    livekit_url: str
+    """As browsers reach it."""
+    public_url: str | None
+    """As browsers reach this ingress; None: as it was asked."""
     drain_deadline_s: float
     """Of a drain that was asked for without one."""
     webhooks: Webhooks

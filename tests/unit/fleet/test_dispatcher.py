@@ -43,6 +43,7 @@ class World:
     deadline_s: float = ENOUGH_S
     refusal_wait_s: float = 0.01
     tracer: Tracer = NO_TRACER
+    contract_in_room: bool = True
 
     def __post_init__(self):
         self.roster = FakeRoster(self.asked)
@@ -71,6 +72,7 @@ class World:
                 livekit_url="wss://rooms.example.org",
                 deadline_s=self.deadline_s,
                 refusal_wait_s=self.refusal_wait_s,
+                contract_in_room=self.contract_in_room,
             ),
         )
 
@@ -121,6 +123,15 @@ class TestSuccess:
         assert written["session_id"] == "s-1"
         assert written["model"] == "dated"
         assert written["created_at"] == "1970-01-01T00:16:40Z"
+
+    async def test_the_contract_can_be_kept_from_the_room(self):
+        world = World(contract_in_room=False)
+        await world.dispatcher.open()
+        await world.dispatch()
+        assert world.rooms.rooms == {"interview-s-1": ""}
+        (request,) = world.supervisor.requests
+        assert json.loads(request.metadata)["session_id"] == "s-1"
+        await world.dispatcher.aclose(timeout_s=0)
 
     async def test_the_room_outlasts_every_wait_for_the_participant(self, world):
         waits = config().model_copy(

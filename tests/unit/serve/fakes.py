@@ -22,7 +22,7 @@ from fleet.errors import (
 )
 from fleet.journal import JournalEntry, Turn
 from fleet.limits import LimitChange
-from fleet.livekit_client import WebhookEvent
+from fleet.livekit_client import ParticipantPass, WebhookEvent
 from fleet.nodes import FleetNodes, Node
 from fleet.observers import ObserverPass
 from fleet.records import LIFE, Page, SessionRecord
@@ -360,6 +360,16 @@ class FakeRoster:
         return self.now
 
 
+class FakePasses:
+    """Reads `room/identity`, and `room/identity/expired`."""
+
+    def read_pass(self, token: str) -> ParticipantPass | None:
+        match token.split("/"):
+            case [room, identity, *rest] if rest in ([], ["expired"]):
+                return ParticipantPass(room=room, identity=identity, expired=bool(rest))
+        return None
+
+
 class FakeWebhooks:
     """Takes a body that starts with its signature, as the Authorization header has it."""
 
@@ -402,6 +412,7 @@ def cost(**changes: object) -> SessionCost:
 
 
 DRAIN_DEADLINE_S = 600.0
+LIVEKIT_URL = "wss://livekit.example.org"
 
 
 class FakeNodes:
@@ -456,6 +467,7 @@ class FakeFleet:
         self.closed = 0
         self.meanwhile: Callable[[], None] = lambda: None
         """What happens while a route sleeps."""
+        self.public_url: str | None = None
         self.expositions: list[bytes] = []
         self.problems: dict[str, str | Exception | None] = {
             "roster": None,
@@ -473,6 +485,9 @@ class FakeFleet:
             observers=self.observers,
             roster=self.roster,
             nodes=self.nodes,
+            passes=FakePasses(),
+            livekit_url=LIVEKIT_URL,
+            public_url=self.public_url,
             drain_deadline_s=DRAIN_DEADLINE_S,
             webhooks=FakeWebhooks(),
             checks={name: self._check(name) for name in self.problems},
