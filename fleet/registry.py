@@ -163,6 +163,18 @@ class Registry:
             fields = await self._redis.hgetall(self._key(session_id))
         return from_fields(cast(dict[str, str], fields)) if fields else None
 
+    async def find_many(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
+        """Those of them that there are, in one round trip."""
+        if not session_ids:
+            return {}
+        with reaching("find_many"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for session_id in session_ids:
+                    pipe.hgetall(self._key(session_id))
+                found = await pipe.execute()
+        pairs = zip(session_ids, found, strict=True)
+        return {session_id: from_fields(fields) for session_id, fields in pairs if fields}
+
     async def claimant(self, key: str) -> SessionRecord | None:
         """Whose claim that is, or was if it is gone; None: nobody's that is known."""
         with reaching("claimant"):
