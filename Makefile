@@ -60,7 +60,8 @@ web: setup ## Build the web pages
 
 screens: setup ## Take the pictures in docs/screens anew
 	@$(BIN)/python -m fleet.local.web && $(BIN)/python -m fleet.local.chromium
-	@exec $(BIN)/python -m tests.browser.screens
+	@$(BIN)/python -m tests.browser.screens
+	@exec $(BIN)/python -m tests.browser.fleet_screens
 
 check: setup ## Lint, format, types, import rules, unit tests: the same as CI
 	@$(BIN)/ruff check $(CODE)
