@@ -24,7 +24,7 @@ WEB ?=
 LOAD_ARGUMENTS = $(if $(N),--sessions $(N)) $(if $(RESUME),--resume)
 
 .PHONY: help setup demo test unit integration browser web screens check format bench-autoscaler bench-budget bench-live bench-reports \
-	bench-relay bench-peer chaos load load-media load-churn load-sim smoke-bench lock upgrade clean
+	bench-relay bench-peer bench-fleet-page chaos load load-media load-churn load-sim smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -88,6 +88,11 @@ bench-live: setup ## What a live session costs, and how its interviewer sounds
 
 bench-relay: setup ## Whether gathering reports on each node pays
 	@exec $(BIN)/python -m fleet.bench.relay
+
+bench-fleet-page: setup ## The fleet page over 500 sessions that change: frames, long tasks, CPU
+	@$(BIN)/python -m fleet.local.tools
+	@$(BIN)/python -m fleet.local.web && $(BIN)/python -m fleet.local.chromium
+	@exec $(BIN)/python -m tests.browser.smoothness
 
 bench-peer: setup ## This fleet beside a livekit-agents worker, on the same parts
 	@$(BIN)/python -m fleet.local.tools

@@ -123,6 +123,13 @@ async def test_a_slow_viewer_gets_one_frame_for_many_changes(
     assert viewer.tables["sessions"]["s-1"]["spent"] == 500
 
 
+async def test_a_stream_ends_after_its_time(fleet: FakeFleet, feeds: Ticked) -> None:
+    await feeds.opened("fleet", FleetSource(fleet.ports()))
+    feed = await feeds.feed("fleet", lambda: FleetSource(fleet.ports()))
+    assert len([frame async for frame in feed.frames(life_s=0)]) == 1
+    assert feed.viewers == 0
+
+
 async def test_what_was_told_incompletely_is_read_anew(fleet: FakeFleet, feeds: Ticked) -> None:
     fleet.sessions.put(record("s-1", state=SessionState.LIVE))
     viewer = await feeds.opened("fleet", FleetSource(fleet.ports()))

@@ -99,9 +99,10 @@ function close(): void {
 }
 
 function viewOf(hash: string): View {
-  const [, kind, id] = /^#\/(sessions|studies)\/([^/]+)$/.exec(hash) ?? [];
-  if (kind === "sessions" && id) return new SessionView(api, decodeURIComponent(id));
-  if (kind === "studies" && id) return new StudyView(api, decodeURIComponent(id));
+  // Ids are of these characters alone; whatever else stands there is no address of ours.
+  const [, kind, id] = /^#\/(sessions|studies)\/([A-Za-z0-9._:-]+)$/.exec(hash.replaceAll("%3A", ":")) ?? [];
+  if (kind === "sessions" && id) return new SessionView(api, id);
+  if (kind === "studies" && id) return new StudyView(api, id);
   return new FleetView();
 }
 
