@@ -16,7 +16,7 @@ from serve.events import HEARTBEAT_S
 from serve.feeds.tables import Tables
 
 STREAM_LIFE_S = 240.0
-"""Then a viewer comes anew. Serve's proxy keeps what a stalled one does not take, unbounded."""
+"""Then a viewer comes anew. Serve keeps what a stalled one does not take, without a bound."""
 
 
 @dataclass(frozen=True, kw_only=True)
