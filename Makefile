@@ -26,8 +26,8 @@ WEB ?=
 LOAD_ARGUMENTS = $(if $(N),--sessions $(N)) $(if $(RESUME),--resume)
 
 .PHONY: help setup demo test unit integration browser web screens check check-k8s format \
-	bench-autoscaler bench-budget bench-live bench-reports bench-relay bench-telemetry bench-peer chaos \
-	load load-media load-churn load-sim smoke-bench lock upgrade clean
+	bench-autoscaler bench-budget bench-live bench-reports bench-relay bench-telemetry bench-peer \
+	bench-fleet-page chaos load load-media load-churn load-sim smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -65,7 +65,8 @@ web: setup ## Build the web pages
 
 screens: setup ## Take the pictures in docs/screens anew
 	@$(BIN)/python -m fleet.local.web && $(BIN)/python -m fleet.local.chromium
-	@exec $(BIN)/python -m tests.browser.screens
+	@$(BIN)/python -m tests.browser.screens
+	@exec $(BIN)/python -m tests.browser.fleet_screens
 
 check: setup ## Lint, format, types, import rules, unit tests: the same as CI
 	@$(BIN)/ruff check $(CODE)
@@ -99,6 +100,11 @@ bench-telemetry: setup ## What traces cost a live session
 
 bench-relay: setup ## Whether gathering reports on each node pays
 	@exec $(BIN)/python -m fleet.bench.relay
+
+bench-fleet-page: setup ## The fleet page over 500 sessions that change: frames, long tasks, CPU
+	@$(BIN)/python -m fleet.local.tools
+	@$(BIN)/python -m fleet.local.web && $(BIN)/python -m fleet.local.chromium
+	@exec $(BIN)/python -m tests.browser.smoothness
 
 bench-peer: setup ## This fleet beside a livekit-agents worker, on the same parts
 	@$(BIN)/python -m fleet.local.tools

@@ -182,6 +182,18 @@ class Registry:
                     pipe.hgetall(self._key(json.loads(claim)["session_id"] if claim else ""))
                 return [from_fields(fields) if fields else None for fields in await pipe.execute()]
 
+    async def find_many(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
+        """Those of them that there are, in one round trip."""
+        if not session_ids:
+            return {}
+        with reaching("find_many"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for session_id in session_ids:
+                    pipe.hgetall(self._key(session_id))
+                found = await pipe.execute()
+        pairs = zip(session_ids, found, strict=True)
+        return {session_id: from_fields(fields) for session_id, fields in pairs if fields}
+
     async def update(
         self,
         session_id: str,

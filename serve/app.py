@@ -29,6 +29,8 @@ from serve import (
 )
 from serve.auth import KeyRing, require_key
 from serve.bounds import Bounded
+from serve.feeds import routes as feeds
+from serve.feeds.hub import Feeds
 from serve.metrics import IngressMetrics
 from serve.observe import Observed
 from serve.ports import Ports
@@ -60,6 +62,7 @@ def create_app(
     app.state.ports = ports
     app.state.keys = KeyRing(keys)
     app.state.tasks = Tasks()
+    app.state.feeds = Feeds(ports)
     app.state.metrics = IngressMetrics(lambda: ports.tracer.lost)
     app.state.seen_events = webhook.SeenEvents()
     app.state.web = web or pages.WebFiles.load()
@@ -73,6 +76,7 @@ def create_app(
     app.include_router(cost_stream.router, dependencies=guarded)
     app.include_router(observers.router, dependencies=guarded)
     app.include_router(events.router, dependencies=guarded)
+    app.include_router(feeds.router, dependencies=guarded)
     app.include_router(fleet_routes.router, dependencies=guarded)
     app.include_router(nodes.router, dependencies=guarded)
     app.include_router(webhook.router)
@@ -90,6 +94,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
+    await app.state.feeds.aclose()
     await app.state.tasks.aclose()
     if ports.aclose is not None:
         await ports.aclose()

@@ -8,13 +8,14 @@ an agent's failure is the answer). Money is micro-dollars, times are epoch secon
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent_actor.contract import EndReason, Provider, SessionConfig, SessionState
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.budget.export import CostRow
+from fleet.changes import Changed
 from fleet.journal import JournalEntry, LiveState, Turn
 from fleet.limits import LimitChange
 from fleet.livekit_client import ParticipantPass, WebhookEvent
@@ -73,6 +74,12 @@ class Sessions(Protocol):
 
     async def get(self, session_id: str) -> SessionRecord: ...
 
+    async def find_many(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
+        """Those of them that there are."""
+
+    def active(self) -> AsyncIterator[SessionRecord]:
+        """Every session that is not gone, once."""
+
     async def list(
         self,
         *,
@@ -105,10 +112,20 @@ class Journal(Protocol):
 
     async def live(self, session_id: str) -> LiveState | None: ...
 
+    async def live_many(self, session_ids: Sequence[str]) -> tuple[LiveState | None, ...]: ...
+
     async def erase(self, session_id: str) -> None:
         """Journal, transcript, live state and checkpoint, now and for good: what a late writer
         still sends is refused. Erasing twice is fine.
         """
+
+
+class Changes(Protocol):
+    async def mark(self) -> int:
+        """Of the newest change."""
+
+    async def since(self, mark: int) -> Changed:
+        """What has changed since the one with this mark."""
 
 
 class Money(Protocol):
@@ -212,6 +229,7 @@ class Ports:
     starter: Starter
     sessions: Sessions
     journal: Journal
+    changes: Changes
     money: Money
     observers: Observers
     roster: Roster

@@ -12,6 +12,7 @@ from agent_actor.contract import EndReason, Provider, SessionId
 from fleet.budget.client import open_cost_export
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.budget.export import CostExport, CostRow
+from fleet.changes import Changes
 from fleet.clients import BUDGET, CALL_DEADLINE_S
 from fleet.control import ControlPlane, control_plane, open_dispatcher, start_control_plane
 from fleet.dispatch_plan import DispatchRequest, session_of_room
@@ -182,6 +183,7 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
     plane = control_plane(settings)
     roster = RealRoster(plane)
     registry, journal = Registry.from_settings(settings), Journal.from_settings(settings)
+    changes = Changes.from_settings(settings)
     livekit, export = LiveKitClient.from_settings(settings), open_cost_export(settings)
     tracer = open_tracer(INGRESS)
     dispatcher, close_dispatcher = await open_dispatcher(settings, tracer=tracer)
@@ -196,7 +198,8 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
 
     async def aclose() -> None:
         await close_dispatcher()
-        await asyncio.gather(registry.aclose(), journal.aclose(), livekit.aclose(), export.aclose())
+        for part in (registry, journal, changes, livekit, export):
+            await part.aclose()
 
     async def expositions() -> list[bytes]:
         texts = await asyncio.gather(
@@ -210,6 +213,7 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
         starter=RealStarter(dispatcher, plane, registry),
         sessions=registry,
         journal=journal,
+        changes=changes,
         money=RealMoney(settings.ray_namespace, plane, registry, export),
         observers=observers,
         roster=roster,

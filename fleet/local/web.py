@@ -50,6 +50,12 @@ def ensure_pages() -> None:
         _forget_old(built.parent)
 
 
+def node_program() -> Path:
+    """Node itself: from PATH, or the locked one. Raises ToolUnavailable."""
+    with exclusive("web"):
+        return _find_node().program
+
+
 def node_modules() -> Path:
     """The locked npm packages; installed now if they were not yet. Raises ToolUnavailable."""
     with exclusive("web"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent_actor.contract import EndReason, Provider, SessionId, SessionState
@@ -10,6 +10,7 @@ from agent_actor.journal import EventKind, JournalEvent, LiveState
 from agent_actor.messages import Allowance, TokenCounts, Verdict
 from fleet.budget.costs import BudgetTotals, MinuteCost, SessionCost, StudyCost
 from fleet.budget.export import CostRow
+from fleet.changes import Changed
 from fleet.draining import Drain
 from fleet.errors import (
     CursorInvalid,
@@ -72,6 +73,18 @@ class FakeSessions:
             return self.records[session_id]
         except KeyError:
             raise SessionNotFound(session_id) from None
+
+    async def find_many(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
+        if self.error is not None:
+            raise self.error
+        return {id_: self.records[id_] for id_ in session_ids if id_ in self.records}
+
+    async def active(self) -> AsyncIterator[SessionRecord]:
+        if self.error is not None:
+            raise self.error
+        for item in list(self.records.values()):
+            if not item.is_gone:
+                yield item
 
     async def list(
         self,
@@ -246,10 +259,42 @@ class FakeJournal:
     async def live(self, session_id: str) -> LiveState | None:
         return self.lives.get(session_id)
 
+    async def live_many(self, session_ids: Sequence[str]) -> tuple[LiveState | None, ...]:
+        if self.error is not None:
+            raise self.error
+        return tuple(map(self.lives.get, session_ids))
+
     async def erase(self, session_id: str) -> None:
         self.erased.append(session_id)
         self.lives.pop(session_id, None)
         self.entries.pop(session_id, None)
+
+
+class FakeChanges:
+    """What ``tell`` said since a mark."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[frozenset[str], frozenset[str]]] = []
+        self.complete = True
+        self.error: Exception | None = None
+
+    def tell(self, *, records: Iterable[str] = (), lives: Iterable[str] = ()) -> None:
+        self.told.append((frozenset(records), frozenset(lives)))
+
+    async def mark(self) -> int:
+        if self.error is not None:
+            raise self.error
+        return len(self.told)
+
+    async def since(self, mark: int) -> Changed:
+        newest = await self.mark()
+        nobody: frozenset[str] = frozenset()
+        return Changed(
+            mark=newest,
+            records=nobody.union(*(records for records, _ in self.told[mark:])),
+            lives=nobody.union(*(lives for _, lives in self.told[mark:])),
+            complete=self.complete,
+        )
 
 
 @dataclass
@@ -460,6 +505,7 @@ class FakeFleet:
         self.sessions = FakeSessions(self.clock)
         self.starter = FakeStarter(self.sessions)
         self.journal = FakeJournal()
+        self.changes = FakeChanges()
         self.money = FakeMoney()
         self.observers = FakeObservers()
         self.roster = FakeRoster()
@@ -481,6 +527,7 @@ class FakeFleet:
             starter=self.starter,
             sessions=self.sessions,
             journal=self.journal,
+            changes=self.changes,
             money=self.money,
             observers=self.observers,
             roster=self.roster,

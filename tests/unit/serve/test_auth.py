@@ -33,6 +33,10 @@ GUARDED = [
     ("GET", "/v1/nodes"),
     ("POST", "/v1/nodes/n/drain"),
     ("DELETE", "/v1/nodes/n/drain"),
+    ("GET", "/v1/fleet/stream"),
+    ("GET", "/v1/sessions/s-1/stream"),
+    ("GET", "/v1/studies/s/stream"),
+    ("GET", "/v1/studies/s/comparison"),
     ("GET", "/v1/contract/schema"),
     ("GET", "/metrics"),
 ]
