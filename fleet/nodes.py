@@ -40,6 +40,8 @@ class Node:
     """Sessions."""
     ready: int
     """Actors that are warm, or set aside for a session."""
+    slots: int = 0
+    """Sessions that it may carry; 0 where it says nothing of them."""
 
     @property
     def state(self) -> NodeState:
@@ -119,6 +121,7 @@ def fleet_nodes(
             drain=drains.get(NodeId(node.node_id)),
             live=live.count(NodeId(node.node_id)),
             ready=ready.count(NodeId(node.node_id)),
+            slots=node.slots,
         )
         for node in sorted(found, key=lambda node: (node.address, node.node_id))
     ]

@@ -8,7 +8,7 @@ an agent's failure is the answer). Money is micro-dollars, times are epoch secon
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -101,6 +101,8 @@ class Journal(Protocol):
     async def transcript(self, session_id: str) -> tuple[Turn, ...]: ...
 
     async def live(self, session_id: str) -> LiveState | None: ...
+
+    async def live_many(self, session_ids: Sequence[str]) -> tuple[LiveState | None, ...]: ...
 
     async def erase(self, session_id: str) -> None:
         """Journal, transcript, live state and checkpoint, now and for good: what a late writer

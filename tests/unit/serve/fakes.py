@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent_actor.contract import EndReason, Provider, SessionId, SessionState
@@ -246,6 +246,9 @@ class FakeJournal:
     async def live(self, session_id: str) -> LiveState | None:
         return self.lives.get(session_id)
 
+    async def live_many(self, session_ids: Sequence[str]) -> tuple[LiveState | None, ...]:
+        return tuple(self.lives.get(each) for each in session_ids)
+
     async def erase(self, session_id: str) -> None:
         self.erased.append(session_id)
         self.lives.pop(session_id, None)
@@ -422,6 +425,7 @@ class FakeNodes:
             drain=self._drains.get("10.0.0.1"),
             live=3,
             ready=2,
+            slots=32,
         )
         return FleetNodes(nodes=(node,), fleet_drain=self._drains.get(None), live=3)
 
