@@ -41,6 +41,9 @@ class ActorSpec:
     runtime_env: dict[str, Any] = field(default_factory=dict)
     fork_server: bool = False
     """See docs/forkserver.md. A ``py_executable`` in ``runtime_env`` goes before it."""
+    needs_slot: bool = False
+    """Also while no node has any, since nodes with slots are started on demand. Without it slots
+    are asked for where there are some."""
 
     def worker_env(self) -> dict[str, Any]:
         """The runtime_env that an actor is created with."""
@@ -93,7 +96,7 @@ class RayCrew:
     async def start(
         self, actor_id: ActorId, on: NodeId | None = None, not_on: Sequence[NodeId] = ()
     ) -> WarmReport:
-        slots = ray_calls.has_resource(ray_calls.SLOT_RESOURCE)
+        slots = self._spec.needs_slot or ray_calls.has_resource(ray_calls.SLOT_RESOURCE)
         options = ActorOptions(
             name=actor_name(actor_id),
             namespace=self._namespace,
