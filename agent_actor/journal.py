@@ -18,7 +18,7 @@ from agent_actor.contract import SessionId
 
 
 class EventKind(StrEnum):
-    STATE = "state"  # {state, reason?}
+    STATE = "state"  # {state, reason?, report?: a final UsageReport that was not delivered}
     METADATA = "metadata"  # {wait_s, problem?}
     PARTICIPANT = "participant"  # {change: joined|left|returned, identity, reason?}
     # {phase_id, name, cause, index, elapsed_s} | {change: nudged|closing|goodbye|goodbye_over}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType
+from typing import Any, NewType
 
 from agent_actor.contract import ActorId, EndReason, SessionId
 
@@ -162,6 +162,15 @@ class UsageReport:
     transcription_pico_usd: int = 0
     """The part of ``spent`` that input transcription is."""
     final: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {**self.__dict__, "tokens": self.tokens.__dict__}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> UsageReport:
+        """The reverse. Raises KeyError or TypeError."""
+        return cls(**{**state, "tokens": TokenCounts(**state["tokens"])})
 
 
 class Verdict(StrEnum):

@@ -50,12 +50,12 @@ class Recorder:
         self._journal.record(kind, **data)
         self.publish()
 
-    def enter(self, state: SessionState) -> None:
-        """Move to a later state; going to the same one again says nothing."""
+    def enter(self, state: SessionState, **more: Any) -> None:
+        """Move to a later state; going to the same one again says nothing. ``more`` is said too."""
         if state is self._state:
             return
         self._state = state
-        data: dict[str, Any] = {"state": state.value}
+        data: dict[str, Any] = {"state": state.value, **more}
         if self.outcome.reason is not None:
             data["reason"] = self.outcome.reason.value
         self.record(EventKind.STATE, **data)

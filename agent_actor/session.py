@@ -176,7 +176,7 @@ class InterviewSession:
             if self._passed_on:
                 self._recorder.publish()
             else:
-                self._recorder.enter(SessionState.GONE)
+                self._recorder.enter(SessionState.GONE, **self._owed())
         return self._result()
 
     # --- the stages
@@ -459,6 +459,12 @@ class InterviewSession:
             await self._spending.settle()
             if self._leaving is None:
                 await self._feed.finish()
+
+    def _owed(self) -> dict[str, Any]:
+        """The final usage report that the budget actor did not take. The result carries it too, but
+        whoever waits for that may be away as well."""
+        unheard = self._spending.unheard if self._spending else None
+        return {} if unheard is None else {"report": unheard.to_dict()}
 
     async def _end_tasks(self) -> None:
         for task in self._tasks:

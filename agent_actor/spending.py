@@ -98,6 +98,8 @@ class Spending:
         self.refused = asyncio.Event()
         """Set once the goodbye could not be paid for."""
         self.last_report: UsageReport | None = None
+        self._was_heard = False
+        """The final report was delivered."""
 
     # --- the wire's taps
 
@@ -230,11 +232,18 @@ class Spending:
             async with asyncio.timeout(SETTLE_DEADLINE_S):
                 while True:
                     if await self._report(final=True):
+                        self._was_heard = True
                         break
                     await asyncio.sleep(self._retry_s)
         report = self.last_report
         assert report is not None
         return report
+
+    @property
+    def unheard(self) -> UsageReport | None:
+        """The final report, if it could not be delivered."""
+        last = self.last_report
+        return last if last is not None and last.final and not self._was_heard else None
 
     def figures(self) -> dict[str, Any]:
         """The money fields of a LiveState; all attempts of the session together."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, StudyId
 from agent_actor.journal import EventKind, JournalEvent, LiveState
-from agent_actor.messages import PhaseTiming, SessionResult
+from agent_actor.messages import PhaseTiming, SessionResult, UsageReport
 from fleet.endings import Sleep
 from fleet.errors import ActorLost, FleetError
 from fleet.journal import JournalEntry
@@ -85,7 +85,7 @@ async def handed_over(record: SessionRecord, journal: JournalReader) -> bool:
 
 async def last_words(record: SessionRecord, journal: JournalReader) -> SessionResult | None:
     """What became of this attempt of the session, by its own account; None if it gave none (yet).
-    Without its usage: that is the ledger's to know."""
+    Its usage only where the ledger was not told."""
     try:
         live = await journal.live(record.session_id)
         if live is None or live.state != SessionState.GONE:
@@ -106,7 +106,7 @@ def told(record: SessionRecord, entries: Sequence[JournalEntry]) -> SessionResul
         session_id=SessionId(record.session_id),
         attempt=record.attempt,
         end_reason=EndReason(ends[-1].data.get("reason", EndReason.COMPLETED)),
-        usage=None,
+        usage=unheard(ends[-1]),
         phases=_phases(events),
         duration_s=ends[-1].at - min(e.at for e in events if e.attempt == record.attempt),
         provider_sessions=tuple(
@@ -115,6 +115,14 @@ def told(record: SessionRecord, entries: Sequence[JournalEntry]) -> SessionResul
             if e.kind is EventKind.PROVIDER and e.data.get("provider_session")
         ),
     )
+
+
+def unheard(event: JournalEvent) -> UsageReport | None:
+    """What an attempt had used in all, if it ended while the budget actor was away."""
+    try:
+        return UsageReport.from_dict(event.data["report"])
+    except (KeyError, TypeError):
+        return None
 
 
 def _phases(events: Sequence[JournalEvent]) -> tuple[PhaseTiming, ...]:

@@ -9,7 +9,7 @@ that is a move: planned, so it counts against no bound.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from agent_actor.contract import EndReason
@@ -27,7 +27,7 @@ _BEFORE_JOINED = frozenset(
     {"actor_lost", "actor_missing", "actor_busy", "actor_no_answer", JOIN_TIMEOUT, "internal_error"}
 )
 """Failures of the actor itself."""
-_LOST = frozenset({"actor_lost", "control_plane_unavailable"})
+_LOST = frozenset({"actor_lost", "actor_missing", "control_plane_unavailable"})
 """What a run's own reference says of an actor that is dead, or cannot be reached any more."""
 
 
@@ -89,6 +89,13 @@ def end_of_loss(code: str, error: str, *, joined: bool, ordered: StopOrder | Non
     return AttemptEnd(end_reason=reason, joined=joined, error_code=code, error=error)
 
 
+def end_of_adopted(end: AttemptEnd, *, had_joined: bool) -> AttemptEnd:
+    """Of one that an earlier supervisor began. Lost along with that supervisor, its actor could not
+    be asked any more whether it had joined: ``had_joined`` is what its record says."""
+    lost = end.result is None and end.error_code in _LOST
+    return replace(end, joined=end.joined or (lost and had_joined))
+
+
 def next_step(end: AttemptEnd, standing: Standing, bounds: Bounds) -> Next:
     if standing.stopping:
         return Next.END
@@ -114,7 +121,8 @@ def loss_cause(end: AttemptEnd) -> str:
         return OUT_OF_MEMORY
     if "nodedied" in text or "node died" in text or "node was terminated" in text:
         return NODE_LOST
-    return end.error_code or "unknown"
+    # One that was dead already when it was looked for.
+    return "actor_lost" if end.error_code == "actor_missing" else end.error_code or "unknown"
 
 
 def is_retryable(end: AttemptEnd) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from agent_actor.contract import ActorId
@@ -92,10 +93,22 @@ class RayCrew:
         self._shell = shell_for(spec.class_path)
         self._namespace = namespace
         self._handles: dict[ActorId, Any] = {}
+        """None while it is being made."""
 
     async def start(
         self, actor_id: ActorId, on: NodeId | None = None, not_on: Sequence[NodeId] = ()
     ) -> WarmReport:
+        self._handles[actor_id] = None
+        name, deadline_s = actor_name(actor_id), self._spec.warm_timeout_s
+        make = partial(self._make, actor_id, on, not_on)
+        handle = await ray_calls.made(make, part=name, deadline_s=deadline_s)
+        if actor_id not in self._handles:
+            ray_calls.kill(handle)
+            raise ActorLost(name, "ended")
+        self._handles[actor_id] = handle
+        return await self._warm(actor_id)
+
+    def _make(self, actor_id: ActorId, on: NodeId | None, not_on: Sequence[NodeId]) -> Any:
         slots = self._spec.needs_slot or ray_calls.has_resource(ray_calls.SLOT_RESOURCE)
         options = ActorOptions(
             name=actor_name(actor_id),
@@ -105,9 +118,10 @@ class RayCrew:
             runtime_env=self._spec.worker_env(),
             node_id=on,
             not_on=tuple(not_on),
+            # A node that is lost leaves warm actors on others, and what they are forked from.
+            spread=True,
         )
-        self._handles[actor_id] = ray_calls.create(self._shell, options, actor_id)
-        return await self._warm(actor_id)
+        return ray_calls.create(self._shell, options, actor_id)
 
     async def rejoin(self, actor_id: ActorId) -> WarmReport:
         self._handles[actor_id] = ray_calls.find(actor_name(actor_id), self._namespace)

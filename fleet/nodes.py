@@ -27,7 +27,7 @@ class NodeState(StrEnum):
     ACTIVE = "active"
     DRAINING = "draining"
     DRAINED = "drained"
-    """Draining, and nothing of ours is on it any more."""
+    """Draining, and no actor of a session is on it any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +42,15 @@ class Node:
     """Actors that are warm, or set aside for a session."""
     slots: int = 0
     """Sessions that it may carry; 0 where it says nothing of them."""
+    unplaced: int = 0
+    """Sessions of which it is not known yet on which node they are: a restarted roster asks."""
 
     @property
     def state(self) -> NodeState:
         if self.drain is None:
             return NodeState.ACTIVE
-        return NodeState.DRAINING if self.live or self.ready else NodeState.DRAINED
+        carries = self.live or self.ready or self.unplaced
+        return NodeState.DRAINING if carries else NodeState.DRAINED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +125,7 @@ def fleet_nodes(
             live=live.count(NodeId(node.node_id)),
             ready=ready.count(NodeId(node.node_id)),
             slots=node.slots,
+            unplaced=live.count(None),
         )
         for node in sorted(found, key=lambda node: (node.address, node.node_id))
     ]

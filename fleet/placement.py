@@ -6,26 +6,16 @@ Then nodes are filled one after the other, so that others empty (``autoscaler.pa
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
 
 from autoscaler.packing import NodeLoad, fullness, place
+from fleet.roster_actors import Actor, ActorBook
 from fleet.roster_model import ActorState, Arrangement, NodeId
 
 _BUSY = (ActorState.RESERVED, ActorState.LIVE)
 _IDLE = (ActorState.WARM, ActorState.STARTING)
-
-
-class Placed(Protocol):
-    @property
-    def state(self) -> ActorState: ...
-    @property
-    def node_id(self) -> NodeId | None: ...
-
-
-A = TypeVar("A", bound=Placed)
+_NOWHERE = NodeLoad(node_id="", slots=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,69 +35,64 @@ class Placement:
             return self
         return Placement(arrangement=replace(self.arrangement, leave=frozenset()))
 
-    def in_pool(self, actor: Placed) -> bool:
-        return actor.state not in _IDLE or actor.node_id not in self.leave
+    def pool(self, actors: ActorBook) -> Mapping[ActorState, int]:
+        """How many actors of each state are in it. Sessions are in it wherever they are."""
+        counted = {state: actors.count(state) for state in ActorState}
+        for node in self.leave:
+            for state in _IDLE:
+                counted[state] -= actors.count_on(node, state)
+        return counted
 
-    def slots(self, busy_elsewhere: int) -> int | None:
-        """That the nodes in the pool have, those that others carry added; None: as many as one
-        likes."""
+    def slots(self, actors: ActorBook) -> int | None:
+        """That the nodes in the pool have, and those that sessions elsewhere take; None: as many
+        as one likes."""
         if self.arrangement is None:
             return None
-        kept = (n for node, n in self.arrangement.slots.items() if node not in self.leave)
-        return sum(kept) + busy_elsewhere
+        kept = self.arrangement.slots.keys() - self.leave
+        busy = sum(actors.count(state) for state in _BUSY)
+        busy_here = sum(actors.count_on(node, state) for node in kept for state in _BUSY)
+        return sum(self.arrangement.slots[node] for node in kept) + busy - busy_here
 
-    def busy_elsewhere(self, actors: Iterable[Placed]) -> int:
-        """Sessions on nodes that are not in the pool."""
+    def to_give(self, actors: ActorBook) -> Actor | None:
         if self.arrangement is None:
-            return 0
-        pool = self.arrangement.slots.keys() - self.leave
-        return sum(a.state in _BUSY and a.node_id not in pool for a in actors)
-
-    def to_give(self, warm: list[A], actors: Iterable[Placed]) -> A | None:
-        if not warm or self.arrangement is None:
-            return warm[0] if warm else None
-        loads = _loads(self.arrangement, actors)
+            return actors.first(ActorState.WARM)
+        loads = self._loads(actors)
         # Of equals the oldest, which is the first.
-        return max(warm, key=lambda a: (_there(a, loads), fullness(_load_of(a, loads))))
+        return max(
+            actors.of(ActorState.WARM),
+            key=lambda a: (a.node_id in loads, fullness(_load_of(a, loads))),
+            default=None,
+        )
 
-    def to_retire(self, warm: list[A], count: int, actors: Iterable[Placed]) -> list[A]:
+    def to_retire(self, count: int, actors: ActorBook) -> list[Actor]:
         """Of those in the pool, on the emptiest nodes."""
-        pooled = [actor for actor in warm if self.in_pool(actor)]
-        if self.arrangement is None:
+        pooled = [a for a in actors.of(ActorState.WARM) if a.node_id not in self.leave]
+        if self.arrangement is None or not count:
             return pooled[:count]
-        loads = _loads(self.arrangement, actors)
+        loads = self._loads(actors)
         return sorted(pooled, key=lambda a: fullness(_load_of(a, loads)))[:count]
 
-    def to_clear_out(self, warm: Iterable[A]) -> list[A]:
-        return [actor for actor in warm if not self.in_pool(actor)]
+    def to_clear_out(self, actors: ActorBook) -> list[Actor]:
+        return [a for a in actors.of(ActorState.WARM) if a.node_id in self.leave]
 
-    def node_for_start(self, actors: Iterable[Placed], not_on: Set[NodeId]) -> NodeId | None:
-        """None: no node has a free slot. Ask only when ``arranged``."""
-        if self.arrangement is None:
-            return None
+    def node_for_start(self, actors: ActorBook, not_on: Set[NodeId]) -> NodeId | None:
+        """None: no node has a free slot. Ask only when there is an arrangement."""
         shut = self.leave | not_on
-        loads = [n for n in _loads(self.arrangement, actors).values() if n.node_id not in shut]
-        chosen = place(loads, frozenset())
+        open_nodes = (n for n in self._loads(actors).values() if n.node_id not in shut)
+        chosen = place(open_nodes, frozenset())
         return None if chosen is None else NodeId(chosen.node_id)
 
-
-def _loads(arrangement: Arrangement, actors: Iterable[Placed]) -> dict[NodeId, NodeLoad]:
-    busy: Counter[NodeId] = Counter()
-    idle: Counter[NodeId] = Counter()
-    for actor in actors:
-        if actor.node_id is not None:
-            # One that is dying still has its slot.
-            (idle if actor.state in _IDLE else busy)[actor.node_id] += 1
-    return {
-        node: NodeLoad(node_id=node, slots=slots, busy=busy[node], idle=idle[node])
-        for node, slots in arrangement.slots.items()
-    }
+    def _loads(self, actors: ActorBook) -> dict[NodeId, NodeLoad]:
+        arranged = self.arrangement.slots if self.arrangement else {}
+        return {node: _load(node, slots, actors) for node, slots in arranged.items()}
 
 
-def _there(actor: Placed, loads: dict[NodeId, NodeLoad]) -> bool:
-    return actor.node_id in loads
+def _load(node: NodeId, slots: int, actors: ActorBook) -> NodeLoad:
+    idle = sum(actors.count_on(node, state) for state in _IDLE)
+    # One that is dying still has its slot.
+    busy = sum(actors.count_on(node, state) for state in ActorState) - idle
+    return NodeLoad(node_id=node, slots=slots, busy=busy, idle=idle)
 
 
-def _load_of(actor: Placed, loads: dict[NodeId, NodeLoad]) -> NodeLoad:
-    nowhere = NodeLoad(node_id="", slots=0)
-    return nowhere if actor.node_id is None else loads.get(actor.node_id, nowhere)
+def _load_of(actor: Actor, loads: Mapping[NodeId, NodeLoad]) -> NodeLoad:
+    return _NOWHERE if actor.node_id is None else loads.get(actor.node_id, _NOWHERE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -52,6 +52,8 @@ class ActorOptions:
     """On this node and no other; None: wherever there is room."""
     not_on: tuple[str, ...] = ()
     """On none of these nodes."""
+    spread: bool = False
+    """Over the nodes, rather than filling one after the other."""
 
     def as_kwargs(self) -> dict[str, Any]:
         return {
@@ -64,6 +66,7 @@ class ActorOptions:
             "max_concurrency": self.max_concurrency,
             "resources": self.resources,
             **({"runtime_env": self.runtime_env} if self.runtime_env else {}),
+            **({"scheduling_strategy": "SPREAD"} if self.spread else {}),
             **({"scheduling_strategy": _only_on(self.node_id)} if self.node_id else {}),
             **({"label_selector": _none_of(self.not_on)} if self.not_on else {}),
         }
@@ -93,6 +96,17 @@ def create(cls: type[Any], options: ActorOptions, *args: Any, **kwargs: Any) -> 
     return _remote_class(cls).options(**options.as_kwargs()).remote(*args, **kwargs)
 
 
+_MAKING = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray-actors")
+
+
+async def made(make: Callable[[], Any], *, part: str, deadline_s: float) -> Any:
+    """What ``make`` returns, which creates an actor, without holding up the loop: Ray has the head
+    write a named one down first, and waits for a head that is away. Given up at the deadline it may
+    be made all the same. Raises ControlPlaneUnavailable, and what ``create`` raises."""
+    making = asyncio.get_running_loop().run_in_executor(_MAKING, make)
+    return await answer(making, part=part, deadline_s=deadline_s)
+
+
 _remote_classes: dict[type[Any], Any] = {}
 
 
@@ -111,11 +125,14 @@ def get_or_create(cls: type[Any], options: ActorOptions, *args: Any, **kwargs: A
 
 
 def find(name: str, namespace: str) -> Any:
-    """The handle of a living named actor. Raises ActorMissing."""
+    """The handle of a living named actor. Raises ActorMissing, and ControlPlaneUnavailable where
+    the head does not answer."""
     try:
         return ray.get_actor(name, namespace=namespace)
     except ValueError:
         raise ActorMissing(name) from None
+    except RayError as error:
+        raise _translated(error, name) from error
 
 
 def exists(name: str, namespace: str) -> bool:

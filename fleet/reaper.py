@@ -25,8 +25,8 @@ import structlog
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState
 from agent_actor.journal import EventKind, JournalEvent, LiveState
-from agent_actor.messages import StopMode
-from fleet.adoption import JournalReader
+from agent_actor.messages import StopMode, UsageReport
+from fleet.adoption import JournalReader, unheard
 from fleet.dispatch_plan import session_of_room
 from fleet.endings import Sleep
 from fleet.errors import ActorLost, FleetError, NoAnswer, SessionNotFound
@@ -75,7 +75,9 @@ class Accounts(Protocol):
 
     async def has_account(self, session_id: SessionId) -> bool: ...
 
-    async def close(self, session_id: SessionId) -> int | None: ...
+    async def close(
+        self, session_id: SessionId, reports: Sequence[UsageReport] = ()
+    ) -> int | None: ...
 
 
 class Books(Protocol):
@@ -259,7 +261,9 @@ class Reaper:
     async def _close_account(self, session_id: SessionId) -> bool:
         if not await self._is_over(session_id):
             return False
-        spent = await self._parts.accounts.close(session_id)
+        # Whoever was to hand them on is gone, too.
+        reports = [r async for e in self._written(session_id) if (r := unheard(e)) is not None]
+        spent = await self._parts.accounts.close(session_id, reports)
         if spent is not None:
             with contextlib.suppress(SessionNotFound):
                 await self._parts.records.add_facts(session_id, spent_micro_usd=spent)

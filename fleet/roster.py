@@ -25,12 +25,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from agent_actor.contract import ActorId, SessionId
 from autoscaler.policy import PoolCounts, decide
 from fleet.forecast import Forecast
 from fleet.placement import Placement
+from fleet.roster_actors import Actor, ActorBook
 from fleet.roster_model import (
     ActorState,
     ActorView,
@@ -47,31 +48,9 @@ from fleet.roster_model import (
     Wait,
     Why,
 )
+from fleet.roster_permits import Permit, PermitBook
 
-
-@dataclass(kw_only=True)
-class _Actor:
-    actor_id: ActorId
-    state: ActorState
-    since: float
-    session_id: SessionId | None = None
-    node_id: NodeId | None = None
-
-
-@dataclass(kw_only=True)
-class _Permit:
-    session_id: SessionId
-    actor_id: ActorId | None = None
-    """None while it waits for one."""
-    until: float
-    """While waiting: the deadline. While reserved: the end of the lease."""
-    estimate_s: float = 0.0
-    holds_slot: bool = False
-    admitted: bool = False
-    """It has a slot, and has yet to ask for an actor. ``until``: the end of its time for that."""
-    began_at: float | None = None
-    successor_id: ActorId | None = None
-    """Set aside to carry it on, while ``actor_id`` still has it."""
+_HOLDABLE = (ActorState.RESERVED, ActorState.LIVE)
 
 
 class Roster:
@@ -80,8 +59,8 @@ class Roster:
     def __init__(self, limits: RosterLimits, *, prefix: str) -> None:
         self._limits = limits
         self._prefix = prefix
-        self._actors: dict[ActorId, _Actor] = {}
-        self._permits: dict[SessionId, _Permit] = {}
+        self._actors = ActorBook()
+        self._permits = PermitBook()
         self._queue: list[SessionId] = []
         self._movers: list[SessionId] = []
         """They wait for a successor, while their own actor goes on."""
@@ -111,8 +90,8 @@ class Roster:
         place = len(self._queue)
         if self._slots_missing(place) > 0:
             return self._turn_away(session_id, Why.SLOTS, self._estimate_s(place, now))
-        self._permits[session_id] = _Permit(
-            session_id=session_id, until=now + within_s, holds_slot=True, admitted=True
+        self._permits.put(
+            Permit(session_id=session_id, until=now + within_s, holds_slot=True, admitted=True)
         )
         return None
 
@@ -127,25 +106,25 @@ class Roster:
             return self._turn_away(session_id, Why.DRAINING, None)
         actor = self._first_warm()
         if actor is not None and not self._queue and self._free_slots() > 0:
-            return self._give(_Permit(session_id=session_id, until=0.0), actor, now)
+            return self._give(Permit(session_id=session_id, until=0.0), actor, now)
         if len(self._queue) >= self._limits.queue_limit:
             return self._turn_away(session_id, Why.QUEUE, self._estimate_s(len(self._queue), now))
-        return self._enqueue(_Permit(session_id=session_id, until=now + wait_s), now, wait_s)
+        return self._enqueue(Permit(session_id=session_id, until=now + wait_s), now, wait_s)
 
     def reassign(self, session_id: SessionId, now: float, wait_s: float) -> list[Command | Wait]:
         """Another actor for a session whose own failed. Its permit stays, its actor goes.
 
         A session without a permit (a restarted roster knows none) is treated as a new one.
         """
-        held = self._permits.pop(session_id, None)
+        held = self._permits.pop(session_id)
         if held is None:
             return [self.reserve(session_id, now, wait_s)]
         if held.actor_id is None:
-            self._permits[session_id] = held
+            self._permits.put(held)
             return [self.reserve(session_id, now, wait_s)]
         commands: list[Command | Wait] = [*self._dismiss(held.actor_id, now)]
-        again = _Permit(session_id=session_id, until=now + wait_s, holds_slot=True)
-        successor = self._actors.get(held.successor_id) if held.successor_id else None
+        again = Permit(session_id=session_id, until=now + wait_s, holds_slot=True)
+        successor = self._actors.get(held.successor_id)
         self._movers = [s for s in self._movers if s != session_id]
         actor = successor or self._first_warm()
         if actor is not None:
@@ -160,12 +139,11 @@ class Roster:
         """The session takes its actor: from now on the actor is its own. None: no such
         reservation (any more), nothing may be run on the actor."""
         held = self._permits.get(session_id)
-        actor = self._actors.get(held.actor_id) if held and held.actor_id else None
-        if actor is None or actor.state not in (ActorState.RESERVED, ActorState.LIVE):
+        actor = self._actors.get(held.actor_id) if held else None
+        if held is None or actor is None or actor.state not in _HOLDABLE:
             return None
-        self._move(actor, ActorState.LIVE, now)
-        if held is not None and held.began_at is None:
-            held.began_at = now
+        self._actors.move(actor, ActorState.LIVE, now)
+        self._permits.begin(held, now)
         return actor.actor_id
 
     def release(self, session_id: SessionId, now: float) -> list[Command]:
@@ -173,7 +151,7 @@ class Roster:
 
         An actor that it began on goes; one that it only reserved is warm again.
         """
-        held = self._permits.pop(session_id, None)
+        held = self._permits.pop(session_id)
         if held is None:
             return []
         if held.admitted:
@@ -188,20 +166,20 @@ class Roster:
 
     def prepare_move(self, session_id: SessionId, now: float) -> bool:
         """Whether another actor is set aside for this live session, to be had by ``reassign``. If
-        not, the next one that gets warm is: ask again."""
+        not, the next one that gets warm is: ask again. A session that has not begun has none."""
         held = self._permits.get(session_id)
-        if held is None or held.actor_id is None:
+        if held is None or self._permits.is_pending(session_id):
             return False
         if held.successor_id is None and session_id not in self._movers:
             self._movers.append(session_id)
             self._serve_movers(now)
         return held.successor_id is not None
 
-    def _give_back(self, held: _Permit, now: float) -> list[Command]:
+    def _give_back(self, held: Permit, now: float) -> list[Command]:
         """It is not to be moved (any more)."""
         self._movers = [s for s in self._movers if s != held.session_id]
-        successor_id, held.successor_id = held.successor_id, None
-        successor = self._actors.get(successor_id) if successor_id else None
+        successor = self._actors.get(held.successor_id)
+        self._permits.set_successor(held, None)
         return [] if successor is None else self._make_warm(successor, now)
 
     def _let_go(self, actor_id: ActorId, now: float) -> list[Command]:
@@ -219,7 +197,7 @@ class Roster:
         actor = self._actors.get(actor_id)
         if actor is None or actor.state is not ActorState.STARTING:
             return []
-        actor.node_id = node_id
+        self._actors.put_on(actor, node_id)
         self._forecast.started(now - actor.since)
         self._failed_in_row, self._next_start_at = 0, None
         return self._make_warm(actor, now)
@@ -252,7 +230,7 @@ class Roster:
         permit = self._permits[session_id]
         if permit.successor_id == actor_id:
             # Whoever moves the session asks again.
-            permit.successor_id = None
+            self._permits.set_successor(permit, None)
             return commands
         if warm is not None:
             return [*commands, self._give(permit, warm, now)]
@@ -264,21 +242,18 @@ class Roster:
         """A killed actor's slot is free again."""
         actor = self._actors.get(actor_id)
         if actor is not None and actor.state is ActorState.DYING:
-            del self._actors[actor_id]
+            self._actors.remove(actor)
 
     def adopt(self, actor_id: ActorId, session_id: SessionId | None, now: float) -> None:
         """Take an actor into the books that an earlier roster started: live with its session,
         or (None) starting until it says that it is warm."""
-        if actor_id in self._actors:
+        if self._actors.get(actor_id) is not None:
             return
         state = ActorState.STARTING if session_id is None else ActorState.LIVE
-        self._actors[actor_id] = _Actor(
-            actor_id=actor_id, state=state, since=now, session_id=session_id
-        )
+        self._actors.add(Actor(actor_id=actor_id, state=state, since=now, session_id=session_id))
         if session_id is not None:
-            self._permits[session_id] = _Permit(
-                session_id=session_id, actor_id=actor_id, until=now, holds_slot=True
-            )
+            permit = Permit(session_id=session_id, actor_id=actor_id, until=now, holds_slot=True)
+            self._permits.put(permit, pending=False)
 
     # Nodes
 
@@ -286,19 +261,19 @@ class Roster:
         """For one that this roster did not start itself."""
         actor = self._actors.get(actor_id)
         if actor is not None:
-            actor.node_id = node_id
+            self._actors.put_on(actor, node_id)
 
     def drain_nodes(self, nodes: Set[NodeId], now: float) -> list[Command]:
         """These, and no others, are draining: what is warm there goes. Sessions of a node that is
         not any more stay on their actors."""
         self._draining_nodes = frozenset(nodes)
         commands: list[Command] = []
-        for actor_id in self.warm_actors():
-            if self._on_its_way_out(self._actors[actor_id]):
-                commands += self._dismiss(actor_id, now)
-        for held in list(self._permits.values()):
-            actor = self._actors.get(held.actor_id) if held.actor_id else None
-            if actor is not None and not self._on_its_way_out(actor):
+        for actor in list(self._actors.of(ActorState.WARM)):
+            if self._on_its_way_out(actor):
+                commands += self._dismiss(actor.actor_id, now)
+        for held in [self._permits[s] for s in self._moving()]:
+            held_by = self._actors.get(held.actor_id)
+            if held_by is not None and not self._on_its_way_out(held_by):
                 commands += self._give_back(held, now)
         return commands
 
@@ -307,7 +282,7 @@ class Roster:
         self._limits = replace(self._limits, warm_target=arrangement.warm_target)
         self._placement = Placement(arrangement=arrangement)
 
-    def _on_its_way_out(self, actor: _Actor) -> bool:
+    def _on_its_way_out(self, actor: Actor) -> bool:
         return actor.node_id in self._draining_nodes
 
     # Time
@@ -319,7 +294,7 @@ class Roster:
 
     def next_due(self, now: float) -> float | None:
         """When to tick next if nothing else happens before; None: no need to."""
-        times = [p.until for p in self._permits.values() if self._has_deadline(p)]
+        times = [permit.until for permit in self._permits.pending]
         if self._next_start_at is not None and self._next_start_at > now:
             times.append(self._next_start_at)
         if self._refill_at is not None and not self._queue and not self._movers:
@@ -337,16 +312,16 @@ class Roster:
         self._movers.clear()
         self._permits.clear()
         turned_away: list[Command] = [self._turn_away(s, Why.DRAINING, None) for s in queue]
-        ids = [a.actor_id for a in self._actors.values() if a.state is not ActorState.DYING]
+        ids = [a.actor_id for a in self._actors if a.state is not ActorState.DYING]
         return [*turned_away, *(c for i in ids for c in self._dismiss(i, now))]
 
     # Views
 
     def count(self, state: ActorState) -> int:
-        return sum(1 for a in self._actors.values() if a.state is state)
+        return self._actors.count(state)
 
     def warm_actors(self) -> list[ActorId]:
-        return [a.actor_id for a in self._actors.values() if a.state is ActorState.WARM]
+        return [actor.actor_id for actor in self._actors.of(ActorState.WARM)]
 
     def state_of(self, actor_id: ActorId) -> ActorState | None:
         actor = self._actors.get(actor_id)
@@ -382,7 +357,7 @@ class Roster:
     # Inside
 
     def _views(self, now: float) -> Iterable[ActorView]:
-        for actor in self._actors.values():
+        for actor in self._actors:
             yield ActorView(
                 actor_id=actor.actor_id,
                 state=actor.state,
@@ -391,7 +366,7 @@ class Roster:
                 node_id=actor.node_id,
             )
 
-    def _answer_again(self, held: _Permit) -> Grant | Wait:
+    def _answer_again(self, held: Permit) -> Grant | Wait:
         if held.actor_id is not None:
             return Grant(session_id=held.session_id, actor_id=held.actor_id)
         return Wait(session_id=held.session_id, estimate_s=held.estimate_s, until=held.until)
@@ -407,19 +382,20 @@ class Roster:
             session_id=session_id, why=why, retry_after_s=retry_s, estimate_s=estimate_s
         )
 
-    def _give(self, permit: _Permit, actor: _Actor, now: float) -> Grant:
-        permit.actor_id, permit.until = actor.actor_id, now + self._limits.lease_s
-        permit.holds_slot = True
-        self._permits[permit.session_id] = permit
+    def _give(self, permit: Permit, actor: Actor, now: float) -> Grant:
+        lease_until = now + self._limits.lease_s
+        self._permits.put(
+            replace(permit, actor_id=actor.actor_id, until=lease_until, holds_slot=True)
+        )
         actor.session_id = permit.session_id
-        self._move(actor, ActorState.RESERVED, now)
+        self._actors.move(actor, ActorState.RESERVED, now)
         self._counted["granted"] += 1
         self._hold_refill(now)
         return Grant(session_id=permit.session_id, actor_id=actor.actor_id)
 
     def _reserve_admitted(self, session_id: SessionId, now: float, wait_s: float) -> Answer:
         """It was promised an actor: no estimate turns it away, only its deadline."""
-        permit = _Permit(session_id=session_id, until=now + wait_s, holds_slot=True)
+        permit = Permit(session_id=session_id, until=now + wait_s, holds_slot=True)
         actor = self._first_warm()
         if actor is not None:
             return self._give(permit, actor, now)
@@ -439,7 +415,7 @@ class Roster:
         if self._refill_at is not None and now >= self._refill_at:
             self._held_since = self._refill_at = None
 
-    def _enqueue(self, permit: _Permit, now: float, wait_s: float) -> Answer:
+    def _enqueue(self, permit: Permit, now: float, wait_s: float) -> Answer:
         estimate_s: float | None
         if permit.holds_slot:
             place, why, estimate_s = 0, Why.WAIT, self._start_estimate_s(0, now)
@@ -451,16 +427,15 @@ class Roster:
             return self._turn_away(permit.session_id, why, estimate_s, wait_s)
         return self._wait(permit, place, estimate_s)
 
-    def _wait(self, permit: _Permit, place: int, estimate_s: float) -> Wait:
+    def _wait(self, permit: Permit, place: int, estimate_s: float) -> Wait:
         permit.estimate_s = estimate_s
-        self._permits[permit.session_id] = permit
+        self._permits.put(permit)
         self._queue.insert(place, permit.session_id)
         self._counted["waited"] += 1
         return Wait(session_id=permit.session_id, estimate_s=estimate_s, until=permit.until)
 
     def _free_slots(self) -> int:
-        taken = sum(1 for p in self._permits.values() if p.holds_slot)
-        return max(0, self._limits.max_sessions - taken)
+        return max(0, self._limits.max_sessions - self._permits.slots_taken)
 
     def _slots_missing(self, place: int) -> int:
         """How many sessions must end before there is a slot for ``place`` of the queue."""
@@ -484,31 +459,30 @@ class Roster:
         return None if slot_s is None else max(slot_s, start_s)
 
     def _start_estimate_s(self, place: int, now: float) -> float:
-        starting = [a for a in self._actors.values() if a.state is ActorState.STARTING]
+        starting = self._actors.of(ActorState.STARTING)
         pause_s = max(0.0, (self._next_start_at or now) - now)
         return self._forecast.for_actor_s(place, [now - a.since for a in starting], pause_s)
 
-    def _first_warm(self) -> _Actor | None:
-        warm = [a for a in self._actors.values() if a.state is ActorState.WARM]
-        return self._placement.to_give(warm, self._actors.values())
+    def _first_warm(self) -> Actor | None:
+        return self._placement.to_give(self._actors)
 
-    def _make_warm(self, actor: _Actor, now: float) -> list[Command]:
+    def _make_warm(self, actor: Actor, now: float) -> list[Command]:
         if self._on_its_way_out(actor):
             return self._dismiss(actor.actor_id, now)
         actor.session_id = None
-        self._move(actor, ActorState.WARM, now)
+        self._actors.move(actor, ActorState.WARM, now)
         return self._serve_queue(now)
 
     def _moving(self) -> list[SessionId]:
-        return [s for s, p in self._permits.items() if p.successor_id or s in self._movers]
+        return [*self._permits.with_successor, *self._movers]
 
     def _serve_movers(self, now: float) -> None:
         """An interview under way goes before one that has not begun."""
         while self._movers and (actor := self._first_warm()) is not None:
             permit = self._permits[self._movers.pop(0)]
-            permit.successor_id = actor.actor_id
+            self._permits.set_successor(permit, actor.actor_id)
             actor.session_id = permit.session_id
-            self._move(actor, ActorState.RESERVED, now)
+            self._actors.move(actor, ActorState.RESERVED, now)
 
     def _serve_queue(self, now: float) -> list[Command]:
         """Warm actors to those who wait, in turn, as far as there are slots."""
@@ -526,23 +500,14 @@ class Roster:
         actor = self._actors.get(actor_id)
         if actor is None or actor.state is ActorState.DYING:
             return []
-        self._move(actor, ActorState.DYING, now)
+        self._actors.move(actor, ActorState.DYING, now)
         return [KillActor(actor_id=actor_id)]
-
-    def _move(self, actor: _Actor, state: ActorState, now: float) -> None:
-        if actor.state is not state:
-            actor.state, actor.since = state, now
-
-    def _has_deadline(self, permit: _Permit) -> bool:
-        if permit.actor_id is None:
-            return True
-        return self.state_of(permit.actor_id) is ActorState.RESERVED
 
     def _expire_leases(self, now: float) -> list[Command]:
         expired = [
             p.session_id
-            for p in self._permits.values()
-            if (p.actor_id or p.admitted) and p.until <= now and self._has_deadline(p)
+            for p in self._permits.pending
+            if (p.actor_id or p.admitted) and p.until <= now
         ]
         self._counted["leases_expired"] += len(expired)
         return [command for s in expired for command in self.release(s, now)]
@@ -551,7 +516,7 @@ class Roster:
         late = [s for s in self._queue if self._permits[s].until <= now]
         for session_id in late:
             self._queue.remove(session_id)
-            del self._permits[session_id]
+            self._permits.pop(session_id)
         turned_away: list[Command] = [
             self._turn_away(s, Why.WAIT, self._estimate_s(len(self._queue), now)) for s in late
         ]
@@ -561,8 +526,7 @@ class Roster:
     def _balance(self, now: float) -> list[Command]:
         waiting = len(self._queue) + len(self._movers)
         placement = self._placement.opened() if waiting else self._placement
-        pool = [a for a in self._actors.values() if placement.in_pool(a)]
-        counted = Counter(actor.state for actor in pool)
+        counted = placement.pool(self._actors)
         counts = PoolCounts(
             warm=counted[ActorState.WARM],
             starting=counted[ActorState.STARTING],
@@ -570,13 +534,11 @@ class Roster:
             dying=counted[ActorState.DYING],
             waiting=waiting,
         )
-        slots = placement.slots(placement.busy_elsewhere(pool))
-        bounds = self._limits.bounds(len(self._moving()), slots)
+        bounds = self._limits.bounds(len(self._moving()), placement.slots(self._actors))
         decision = decide(counts, bounds)
-        warm = [a for a in self._actors.values() if a.state is ActorState.WARM]
-        surplus = placement.to_retire(warm, decision.retire, self._actors.values())
+        surplus = placement.to_retire(decision.retire, self._actors)
         if counts.warm >= min(bounds.warm_target, bounds.slots - counts.busy - counts.dying):
-            surplus += placement.to_clear_out(warm)
+            surplus += placement.to_clear_out(self._actors)
         if surplus:
             return [command for a in surplus for command in self._dismiss(a.actor_id, now)]
         if not self._may_fill_up(now, waiting):
@@ -593,13 +555,11 @@ class Roster:
         """None: no node has a slot for it."""
         on, not_on = None, self._draining_nodes
         if placement.arrangement is not None:
-            on, not_on = placement.node_for_start(self._actors.values(), not_on), frozenset()
+            on, not_on = placement.node_for_start(self._actors, not_on), frozenset()
             if on is None:
                 return None
         self._last_number += 1
         actor_id = ActorId(f"{self._prefix}-{self._last_number}")
-        self._actors[actor_id] = _Actor(
-            actor_id=actor_id, state=ActorState.STARTING, since=now, node_id=on
-        )
+        self._actors.add(Actor(actor_id=actor_id, state=ActorState.STARTING, since=now, node_id=on))
         self._counted["started"] += 1
         return StartActor(actor_id=actor_id, on=on, not_on=tuple(sorted(not_on)))

@@ -33,7 +33,13 @@ from fleet.adoption import JournalReader
 from fleet.attempt_run import AttemptLimits, AttemptRun
 from fleet.attempts import AttemptEnd, Bounds, Next, Standing
 from fleet.endings import Endings, EndStep, Sleep
-from fleet.errors import DispatchFailed, FleetError, SessionNotFound, StateConflict
+from fleet.errors import (
+    BudgetUnavailable,
+    DispatchFailed,
+    FleetError,
+    SessionNotFound,
+    StateConflict,
+)
 from fleet.metrics import Metrics
 from fleet.observers import ObserverList
 from fleet.outcomes import learned
@@ -46,6 +52,7 @@ from fleet.vitals import Vitals
 
 STALE_S = 5.0
 """An allowance that has waited so long for an actor is asked for anew: it runs out."""
+AGAIN_S = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -140,7 +147,9 @@ class SessionRun:
         self._mirrored_rank = 0
         self.vitals = Vitals(found=adopted is not None)
         self._tries = 1
-        self._wait_for_actor_s = request.wait_for_actor_s
+        self._wait_for_actor_s = (
+            limits.recover_wait_s if self._has_joined else request.wait_for_actor_s
+        )
         self._renewed: Allowance | None = None
         """For the next attempt, already answered by the budget."""
         self._lost_at: float | None = None
@@ -292,14 +301,14 @@ class SessionRun:
             return
         self._lost_at = time.monotonic()
         self._wait_for_actor_s = self._limits.recover_wait_s
-        asked = asyncio.ensure_future(self._allowance())
+        asked = asyncio.ensure_future(self._allowance_soon())
         try:
             await self._another_actor()
             self._renewed = await asked
         finally:
             await cancelled(asked)
         if time.monotonic() - self._lost_at > STALE_S:
-            self._renewed = await self._allowance()
+            self._renewed = await self._allowance_soon()
 
     def _begin_another(self, step: Next, end: AttemptEnd) -> None:
         metrics, session_id = self._parts.metrics, self.request.session_id
@@ -376,7 +385,8 @@ class SessionRun:
         watching = adoption.watch(
             record, self._parts.actors, self._parts.journal, self._parts.sleep
         )
-        return await self._follow(self._actor_id, watching)
+        end = await self._follow(self._actor_id, watching)
+        return attempts.end_of_adopted(end, had_joined=record.joined_at is not None)
 
     async def _take_actor(self) -> ActorId:
         """The reserved actor; another one if the reservation was lost meanwhile."""
@@ -422,7 +432,8 @@ class SessionRun:
             allowance = request.allowance if self._attempt == 1 else None
         if allowance is None:
             # What the attempt before spent counts, and its lease may have run out.
-            allowance = await self._allowance()
+            renew = self._allowance if self._lost_at is None else self._allowance_soon
+            allowance = await renew()
         token = self._parts.rooms.agent_token(
             room=request.room,
             identity=request.agent_identity,
@@ -451,6 +462,18 @@ class SessionRun:
         return await self._parts.budget.open(
             request.session_id, request.study_id, request.provider, request.limit_micro_usd
         )
+
+    async def _allowance_soon(self) -> Allowance:
+        """For an interview under way: its node may have carried the budget actor too, which is not
+        there again at once."""
+        ends = time.monotonic() + self._limits.recover_wait_s
+        while True:
+            try:
+                return await self._allowance()
+            except BudgetUnavailable:
+                if self._switch.asked.is_set() or time.monotonic() >= ends:
+                    raise
+            await self._parts.sleep(AGAIN_S)
 
     async def _note_joined(self, report: JoinReport) -> None:
         self._has_joined = True

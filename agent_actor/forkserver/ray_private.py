@@ -1,10 +1,11 @@
 """All that is not public of Ray: how a worker process is run, how it is brought up, and what a node
 that we start ourselves can do without.
 
-Three things are relied upon, all checked before use. A worker starts plainly where these two do not
+Four things are relied upon, all checked before use. A worker starts plainly where these two do not
 hold: that ``default_worker.py`` is a script which reads its arguments from ``sys.argv``, and that
-``setup_worker.py``, run before it, can be replaced by an absolute path. The third is that a node
-starts its log monitor by a method of its own.
+``setup_worker.py``, run before it, can be replaced by an absolute path. The others are that a node
+starts its log monitor and its client server by a method each, and builds the commands of its Python
+processes by one function.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 SUPPORTED = ("2.60.",)
 SETUP_WORKER = str(Path(__file__).with_name("setup_worker.py"))
+IDLE_AGENT = str(Path(__file__).with_name("idle_agent.py"))
 
 _IMPORTED_LATE = (
     "pydantic.v1",
@@ -87,4 +90,41 @@ def skip_log_monitor() -> bool:
     if not ray.__version__.startswith(SUPPORTED) or not hasattr(Node, "start_log_monitor"):
         return False
     Node.start_log_monitor = lambda self: None  # type: ignore[method-assign]
+    return True
+
+
+def skip_dashboard() -> bool:
+    """Have the nodes that this process starts run without Ray's dashboard: no API server, which a
+    head starts and waits for even when it is told not to include one, and no agent for it, which
+    takes longer to be there than all the rest of a node and 2 % of a core ever after. False, and
+    nothing changed, if this Ray is another.
+    """
+    import ray
+    from ray._private import ray_constants, services
+
+    name = "_build_python_executable_command_memory_profileable"
+    build = getattr(services, name, None)
+    if not ray.__version__.startswith(SUPPORTED) or build is None:
+        return False
+
+    def command(component: str, *args: Any, **kwargs: Any) -> list[str]:
+        if component == ray_constants.PROCESS_TYPE_DASHBOARD_AGENT:
+            return [sys.executable, "-I", "-S", IDLE_AGENT]
+        return list(build(component, *args, **kwargs))
+
+    setattr(services, name, command)
+    services.start_api_server = lambda *_, **__: ("", None)
+    return True
+
+
+def skip_client_server() -> bool:
+    """Have a head that this process starts run without the server for Ray's remote clients, which
+    nobody here is. False, and nothing changed, if this Ray is another.
+    """
+    import ray
+    from ray._private.node import Node
+
+    if not ray.__version__.startswith(SUPPORTED) or not hasattr(Node, "start_ray_client_server"):
+        return False
+    Node.start_ray_client_server = lambda self: None  # type: ignore[method-assign]
     return True

@@ -255,14 +255,14 @@ class Account:
             "earlier": [g.__dict__ for g in self.earlier],
             "mark": self.mark.__dict__,
             "ceilings": list(self.ceilings.items()),
-            "reports": [_report_to_dict(r) for r in self.reports.values()],
+            "reports": [r.to_dict() for r in self.reports.values()],
         }
         return _encode(state)
 
     @classmethod
     def from_json(cls, text: str, minutes: Mapping[Bucket, int]) -> Account:
         state: dict[str, Any] = json.loads(text)
-        reports = [_report_from_dict(r) for r in state.pop("reports")]
+        reports = [UsageReport.from_dict(r) for r in state.pop("reports")]
         grant = state.pop("grant")
         return cls(
             **{
@@ -299,11 +299,3 @@ def _by_provider(
 
 def _most(report: UsageReport) -> int:
     return report.spent_pico_usd + (0 if report.final else report.at_risk_pico_usd)
-
-
-def _report_to_dict(report: UsageReport) -> dict[str, Any]:
-    return {**report.__dict__, "tokens": report.tokens.__dict__}
-
-
-def _report_from_dict(state: dict[str, Any]) -> UsageReport:
-    return UsageReport(**{**state, "tokens": TokenCounts(**state["tokens"])})

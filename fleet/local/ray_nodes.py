@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from agent_actor.forkserver import ray_start
+from fleet.local import ray_lean
 from fleet.local.errors import LocalPartError, PartExited, PartNotReady
 from fleet.local.processes import free_ports, tied_to_this_process
 from fleet.local.ray_cluster import ENVIRONMENT, OBJECT_STORE_BYTES, loopback_address
@@ -31,7 +31,6 @@ from fleet.local.tools import find_redis_server
 
 READY_S = 90.0
 STOP_GRACE_S = 15.0
-START_TRIES = 3
 POLL_S = 0.05
 _NUMBERS = itertools.count()
 SURVIVES_ITS_HEAD = {
@@ -43,6 +42,14 @@ SURVIVES_ITS_HEAD = {
     "RAY_health_check_failure_threshold": "3",
 }
 """For every process of the cluster, and its drivers."""
+_LEAN = {
+    # There is no agent that would take them.
+    "RAY_enable_metrics_collection": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
+"""For every process of a node."""
+_HEAD_ALONE = ("--include-dashboard=false", "--no-monitor")
+"""No dashboard and no autoscaler."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,25 +95,13 @@ class RayNode:
     def launch(self) -> None:
         """``start`` without waiting for it."""
         name = f"ray-{self.address}"
-        command = [sys.executable, "-m", ray_start.__name__, "start", "--block", *self._arguments]
+        command = [sys.executable, "-m", ray_lean.__name__, "start", "--block", *self._arguments]
         # Or what it says stays in its buffer while it blocks.
-        env = {**os.environ, **ENVIRONMENT, **SURVIVES_ITS_HEAD, "PYTHONUNBUFFERED": "1"}
+        env = {**os.environ, **ENVIRONMENT, **SURVIVES_ITS_HEAD, **_LEAN, "PYTHONUNBUFFERED": "1"}
         self._process = _spawn(name, command, self._run.logs, {**env, **self._env})
 
     def wait(self) -> None:
-        """Until it has joined. On a busy machine a node's agents take longer than the 15 s after
-        which it ends itself: it is launched again then."""
-        for left in reversed(range(START_TRIES)):
-            try:
-                self._until_joined()
-                return
-            except PartExited:
-                if not left:
-                    raise
-            self.kill()
-            self.launch()
-
-    def _until_joined(self) -> None:
+        """Until it has joined."""
         assert self._process is not None
         name = f"ray-{self.address}"
         out = self._run.logs / f"{name}.out"
@@ -183,7 +178,7 @@ def ray_nodes(
             env["RAY_REDIS_ADDRESS"] = f"127.0.0.1:{books.port}"
             # Ray takes it no other way, and shows it in its own processes' arguments too.
             arguments.append(f"--redis-password={books.password}")
-        head = RayNode(run, NodeSettings(), [*arguments, "--include-dashboard=false"])
+        head = RayNode(run, NodeSettings(), [*arguments, *_HEAD_ALONE])
         cluster = RayNodes(run, head.with_env(env), f"{head.address}:{port}")
         stack.callback(cluster.close)
         head.start()
@@ -236,7 +231,12 @@ def agree_on_a_token() -> None:
 
 
 def _arguments(settings: NodeSettings, address: str, folder: Path) -> list[str]:
+    (port,) = free_ports(1)
     return [
+        # Told and not chosen by the agent: a raylet that has to wait for its choice ends itself
+        # after 15 s, and on a busy machine the agent takes longer to be imported.
+        f"--runtime-env-agent-port={port}",
+        "--include-log-monitor=false",
         "--disable-usage-stats",
         f"--temp-dir={folder}",
         f"--node-ip-address={address}",

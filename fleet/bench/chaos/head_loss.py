@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from random import Random
 
-from fleet.bench.chaos import evidence
+from fleet.bench.chaos import cluster, evidence, nodes
 from fleet.bench.chaos.evidence import Course
 from fleet.bench.chaos.fault import Fault, Needs, Trials
 from fleet.bench.chaos.nodes import SeveralNodes
 from fleet.bench.chaos.population import Population, talking
 from fleet.bench.chaos.stage import Stage
 from fleet.bench.report import Bar, Measured, at_least, exactly, only_shown
+from fleet.bench.waiting import until
+from fleet.clients import BUDGET
 from fleet.errors import FleetError
+from fleet.roster_actor import ROSTER, SUPERVISOR
 
-AT_ONCE = 2
-"""Interviews. The outage is longer than one: more would all want to begin when it is over."""
-AWAY_S = (5.0, 20.0)
-APART_S = (4.0, 10.0)
-DISPATCHED_S = 180.0
+AWAY_S = (2.0, 8.0)
+APART_S = (1.0, 5.0)
+DISPATCHED_S = 120.0
 AGAIN_S = 0.5
-NODES = SeveralNodes(2, head_may_go=True)
+CONTROL = (BUDGET, ROSTER, SUPERVISOR)
+CLUSTER = SeveralNodes(2, head_may_go=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outage:
-    """``live``: interviews under way, of which ``heard`` spoke on before the head was back.
-    ``dispatched_s``: from its start to the first session dispatched; None: none was."""
+    """``with_it``: control parts that were on it. ``away_s``: until it was being started again,
+    ``start_s``: until it was up then. ``live``: interviews under way, of which ``heard`` spoke on
+    before. ``dispatched_s``: from its being started to the first session dispatched; None: none
+    was."""
 
+    with_it: Sequence[str]
     away_s: float
+    start_s: float
     live: int
     heard: int
     dispatched_s: float | None
@@ -40,16 +47,16 @@ class Outage:
 async def run(stage: Stage, trials: Trials) -> Measured:
     dice = trials.dice("head_loss")
     outages: list[Outage] = []
-    courses: list[Course] = []
-    for number in range(trials.count):
-        trials.progress.tell(f"head loss {number + 1} of {trials.count}")
-        # New ones for each: none is to be refused because there is no head.
-        async with talking(stage, AT_ONCE) as population:
-            await asyncio.sleep(dice.uniform(*APART_S))
-            population.come_to_an_end()
-            outages.append(await _out(dice, population))
-        courses += population.courses
-        outages[-1] = await _with_dispatch(stage, outages[-1])
+    # Asked for until there is a head again, by callers who do not give up.
+    async with talking(stage, nodes.UNDER_WAY, patience_s=DISPATCHED_S) as population:
+        with trials.progress.steps("heads lost", trials.count) as advance:
+            for _ in range(trials.count):
+                await population.wait_talking(1)
+                await asyncio.sleep(dice.uniform(*APART_S))
+                outages.append(await _out(stage, dice, population))
+                trials.progress.tell(f"head lost: {outages[-1]}")
+                advance(1)
+    courses = list(population.courses)
     return Measured(
         bars=tuple(bars(outages, courses, trials)),
         seeds=(trials.seed,),
@@ -60,46 +67,62 @@ async def run(stage: Stage, trials: Trials) -> Measured:
     )
 
 
-async def _out(dice: Random, population: Population) -> Outage:
-    struck, began = list(population.talking), time.time()
-    await asyncio.to_thread(NODES.cluster.head.kill)
-    away_s = dice.uniform(*AWAY_S)
-    await asyncio.sleep(away_s)
-    await asyncio.to_thread(NODES.cluster.restart_head)
-    heard = [i for i in struck if evidence.silence_s(i.told, began) is not None]
-    return Outage(away_s=time.time() - began, live=len(struck), heard=len(heard), dispatched_s=None)
+async def _out(stage: Stage, dice: Random, population: Population) -> Outage:
+    head = CLUSTER.cluster.head
+    node_id = (await nodes.seen(stage))[head.address]["node_id"]
+    there = {actor.name for actor in await cluster.living() if actor.node_id == node_id}
+    struck, killed = list(population.talking), time.time()
+    await asyncio.to_thread(head.kill)
+    await asyncio.sleep(dice.uniform(*AWAY_S))
+    began = time.time()
+    await asyncio.to_thread(CLUSTER.cluster.restart_head)
+    up = time.time()
+    heard = [i for i in struck if evidence.silence_s(i.told, killed) is not None]
+    return Outage(
+        with_it=[part for part in CONTROL if part in there],
+        away_s=began - killed,
+        start_s=up - began,
+        live=len(struck),
+        heard=len(heard),
+        dispatched_s=await _dispatched(stage, began),
+    )
 
 
-async def _with_dispatch(stage: Stage, outage: Outage) -> Outage:
-    began = time.monotonic()
-    while time.monotonic() - began < DISPATCHED_S:
+async def _dispatched(stage: Stage, began: float) -> float | None:
+    async def begun() -> float | None:
         try:
-            interview = await stage.begin(participant=None)
+            interview = await stage.begin(participant=None, patience_s=0)
         except FleetError:
-            await asyncio.sleep(AGAIN_S)
-            continue
-        dispatched_s = time.monotonic() - began
+            return None
+        dispatched_s = time.time() - began
         await stage.end_all([interview])
-        return Outage(**{**asdict(outage), "dispatched_s": dispatched_s})
-    return outage
+        return dispatched_s
+
+    return await until(begun, DISPATCHED_S, poll_s=AGAIN_S)
 
 
 def bars(outages: Sequence[Outage], courses: Sequence[Course], trials: Trials) -> Iterator[Bar]:
-    away = [outage.away_s for outage in outages]
-    detail = f"away for {min(away, default=0):.0f} to {max(away, default=0):.0f} s"
-    yield at_least("heads lost", len(outages), trials.count, "", detail)
-    live, heard = sum(o.live for o in outages), sum(o.heard for o in outages)
-    name = "interviews that spoke on without it"
-    yield exactly(name, evidence.percent(heard, live), 100, "%", f"{live} interviews")
+    with_it = [part for outage in outages for part in outage.with_it]
+    counted = ", ".join(f"{with_it.count(part)} with the {part}" for part in CONTROL)
+    yield at_least("heads lost", len(outages), trials.count, "", counted)
     more = sum(course.attempts - 1 for course in courses)
     yield exactly("attempts beyond the first", more, 0, "")
     yield from evidence.of_courses(courses)
+    away = [outage.away_s + outage.start_s for outage in outages]
+    live, heard = sum(o.live for o in outages), sum(o.heard for o in outages)
+    name = "interviewers that began to speak while there was no head"
+    lasted = f"{min(away, default=0):.0f} to {max(away, default=0):.0f} s"
+    detail = f"{live} interviews, without it for {lasted}"
+    yield only_shown(name, evidence.percent(heard, live), "%", detail)
+    waits = [wait_s for course in courses for wait_s in course.waits_s]
+    yield only_shown("longest wait for an answer", max(waits, default=None), "s")
     back = [o.dispatched_s for o in outages if o.dispatched_s is not None]
     name = "dispatch resumed"
     yield exactly(name, evidence.percent(len(back), len(outages)), 100, "%")
-    yield only_shown(
-        "dispatched again, after those interviews, at most", max(back, default=None), "s"
-    )
+    if back:
+        start = statistics.median(outage.start_s for outage in outages)
+        detail = f"median {statistics.median(back):.1f} s; {start:.1f} s of it are the head's own"
+        yield only_shown("dispatched again since the head's start, at most", max(back), "s", detail)
 
 
 FAULT = Fault(
@@ -107,5 +130,5 @@ FAULT = Fault(
     about="the Ray head lost and started again, its books in Redis",
     trials=20,
     run=run,
-    needs=Needs(warm=4, cluster=NODES),
+    needs=Needs(warm=4, cluster=CLUSTER, settings={"ingress_replicas": "2"}),
 )

@@ -13,6 +13,7 @@ from agent_actor.journal import EventKind, JournalEvent, LiveState
 from fleet.bench.chaos import cluster, evidence
 from fleet.bench.chaos.evidence import Course, Money
 from fleet.bench.waiting import until
+from fleet.budget.account import Account
 from fleet.crew import actor_name
 from fleet.errors import StoreUnavailable
 from fleet.local.crowd import Participant
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fleet.bench.chaos.stage import Stage
 
 SUMMARY_S = 20.0
+CLOSED_S = 60.0
 _PAGE = 1000
 
 
@@ -144,11 +146,20 @@ class Interview:
         )
 
     async def money(self) -> Money:
-        """After its end."""
-        [account] = await self._stage.ledger.accounts([self.id])  # type: ignore[list-item]
+        """After its end, with its account closed: later where the budget actor was away then."""
+        account = await until(self._closed_account, CLOSED_S, poll_s=0.2)
+        account = account or await self._account()
         lost = [r for r in account.reports.values() if not r.final]
         return Money(
             ledger_micro_usd=account.spent,
             invoice_pico_usd=await self._stage.invoiced_pico(self.provider, self.mark),
             at_risk_pico_usd=sum(report.at_risk_pico_usd for report in lost),
         )
+
+    async def _closed_account(self) -> Account | None:
+        account = await self._account()
+        return None if account.closed_at is None else account
+
+    async def _account(self) -> Account:
+        [account] = await self._stage.ledger.accounts([self.id])  # type: ignore[list-item]
+        return account

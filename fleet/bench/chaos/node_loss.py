@@ -7,26 +7,27 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from random import Random
 
+from agent_actor.contract import EndReason
 from fleet.bench.chaos import cluster, evidence, nodes
 from fleet.bench.chaos.evidence import Course
-from fleet.bench.chaos.fault import AT_ONCE, Fault, Needs, Trials
+from fleet.bench.chaos.fault import Fault, Trials
 from fleet.bench.chaos.interview import Interview
-from fleet.bench.chaos.nodes import SeveralNodes
+from fleet.bench.chaos.nodes import NEEDS, REPLACED
 from fleet.bench.chaos.population import Population, talking
 from fleet.bench.chaos.stage import Stage
 from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, Measured, at_least, exactly, only_shown
+from fleet.bench.waiting import until
 from fleet.clients import BUDGET
 from fleet.crew import ACTOR_PREFIX
-from fleet.local.errors import LocalPartError
 from fleet.roster_actor import ROSTER, SUPERVISOR
 
 CARRIED_ON_S = 90.0
 """Ray takes 3 s or so to know of it; without a warm actor left a start comes on top."""
-APART_S = (3.0, 8.0)
-NODES = SeveralNodes(3)
+APART_S = (1.0, 5.0)
 CONTROL = (BUDGET, ROSTER, SUPERVISOR)
 
 
@@ -42,13 +43,13 @@ class Loss:
 async def run(stage: Stage, trials: Trials) -> Measured:
     dice = trials.dice("node_loss")
     losses: list[Loss] = []
-    async with talking(stage, AT_ONCE - 1) as population:
+    async with talking(stage, nodes.UNDER_WAY) as population:
         with trials.progress.steps("nodes lost", trials.count) as advance:
             for _ in range(trials.count):
                 await nodes.spare_actor(stage)
                 await asyncio.sleep(dice.uniform(*APART_S))
                 losses.append(await _lose_one(stage, dice, population))
-                await NODES.add()
+                trials.progress.tell(f"node lost: {losses[-1]}")
                 advance(1)
     courses = list(population.courses)
     return Measured(
@@ -62,31 +63,40 @@ async def run(stage: Stage, trials: Trials) -> Measured:
 
 
 async def _lose_one(stage: Stage, dice: Random, population: Population) -> Loss:
-    """One that carries an interview."""
-    await population.wait_talking(1)
-    found = await nodes.seen(stage)
-    actors = await cluster.living()
-    busy = [node for node in NODES.cluster.nodes if found[node.address]["live"]]
-    if not busy:
-        raise LocalPartError("no node carries an interview")
-    victim = dice.choice(busy)
-    there = {a.name for a in actors if a.node_id == found[victim.address]["node_id"]}
+    """One that carries an interview. Another takes its place at once."""
+    node_id, victim = dice.choice(await nodes.busy(stage, REPLACED.cluster.nodes))
+    there = {actor.name for actor in await cluster.living() if actor.node_id == node_id}
     struck: list[tuple[Interview, int]] = []
     for interview in list(population.under_way):
         record = await interview.record()
         if f"{ACTOR_PREFIX}{record.actor_id}" in there:
             struck.append((interview, record.attempt))
     began = time.time()
-    await NODES.lose(victim)
+    await REPLACED.lose(victim)
+    async with asyncio.TaskGroup() as meanwhile:
+        meanwhile.create_task(REPLACED.add())
+        took_s = await asyncio.gather(*(_carried_on(*each, began) for each in struck))
     return Loss(
         with_it=[part for part in CONTROL if part in there],
-        carried_on_s=await asyncio.gather(*(_carried_on(*each, began) for each in struck)),
+        carried_on_s=list(chain.from_iterable(took_s)),
     )
 
 
-async def _carried_on(interview: Interview, attempt: int, began: float) -> float | None:
-    taken_up = await interview.carried_on(attempt + 1, CARRIED_ON_S)
-    return None if taken_up is None else taken_up.at - began
+async def _carried_on(interview: Interview, attempt: int, began: float) -> list[float | None]:
+    """How long it took until another actor had it; None: none had by the deadline. Nothing of an
+    interview that had come to its end before anybody could miss its actor."""
+
+    async def known() -> bool:
+        record = await interview.record()
+        return record.is_gone or record.attempt > attempt
+
+    await until(known, CARRIED_ON_S)
+    record = await interview.record()
+    if record.attempt == attempt and record.end_reason is EndReason.COMPLETED:
+        return []
+    left_s = began + CARRIED_ON_S - time.time()
+    taken_up = await interview.carried_on(attempt + 1, max(0.0, left_s))
+    return [None if taken_up is None else taken_up.at - began]
 
 
 def bars(losses: Sequence[Loss], courses: Sequence[Course], trials: Trials) -> Iterator[Bar]:
@@ -108,5 +118,5 @@ FAULT = Fault(
     about="a Ray node lost with all that runs on it",
     trials=20,
     run=run,
-    needs=Needs(warm=5, cluster=NODES, settings={"ingress_replicas": "2"}),
+    needs=NEEDS,
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from fleet.bench.chaos.fault import AT_ONCE, Needs
 from fleet.bench.waiting import until
 from fleet.local.errors import LocalPartError
 from fleet.local.ray_cluster import RayCluster, joined_ray
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from fleet.bench.chaos.stage import Stage
 
 PLACES = 16
+UNDER_WAY = max(2, AT_ONCE - 2)
+"""Interviews: a node that starts takes as much of this machine as several of them."""
 WARM_S = 120.0
+BUSY_S = 60.0
 ANSWER_S = 60.0
 _NODE = NodeSettings(num_cpus=PLACES, resources={SLOT_RESOURCE: PLACES})
 
@@ -69,6 +73,7 @@ class SeveralNodes:
         self.cluster.nodes.remove(node)
 
     async def lose(self, node: RayNode) -> None:
+        """With all that runs on it, as if the machine were gone."""
         await asyncio.to_thread(node.kill)
         self.cluster.nodes.remove(node)
 
@@ -90,6 +95,20 @@ async def seen(stage: Stage) -> dict[str, Any]:
     return {node["address"]: node for node in nodes}
 
 
+async def drain(stage: Stage, node: RayNode, deadline_s: float) -> None:
+    """By the API, as an operator does. Raises LocalPartError."""
+
+    async def accepted() -> bool:
+        path, params = f"/v1/nodes/{node.address}/drain", {"deadline_s": deadline_s}
+        try:
+            return (await stage.http.post(path, params=params)).is_success
+        except httpx.HTTPError:
+            return False
+
+    if not await until(accepted, ANSWER_S):
+        raise LocalPartError(f"no node was drained within {ANSWER_S:g} s")
+
+
 async def spare_actor(stage: Stage) -> bool:
     """Whether the pool has one by the deadline: without it whoever is struck waits for a start."""
 
@@ -100,3 +119,27 @@ async def spare_actor(stage: Stage) -> bool:
             return False
 
     return bool(await until(warm, WARM_S))
+
+
+async def busy(stage: Stage, among: Sequence[RayNode]) -> list[tuple[str, RayNode]]:
+    """Those that carry an interview, with their ids, once there are any. Raises LocalPartError."""
+
+    async def some() -> list[tuple[str, RayNode]]:
+        found = await seen(stage)
+        known = [(found[node.address], node) for node in among if node.address in found]
+        return [(about["node_id"], node) for about, node in known if about["live"]]
+
+    found = await until(some, BUSY_S, poll_s=0.2)
+    if found is None:
+        raise LocalPartError(f"no node carried an interview within {BUSY_S:g} s")
+    return found
+
+
+REPLACED = SeveralNodes(2)
+NEEDS = Needs(
+    warm=4,
+    cluster=REPLACED,
+    # A node every quarter of a minute: some interviews lose several.
+    settings={"ingress_replicas": "2", "max_recoveries": "20"},
+)
+"""Of the faults that replace nodes, which thereby share a stage."""

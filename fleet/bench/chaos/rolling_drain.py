@@ -13,9 +13,9 @@ from agent_actor.checkpoint import Resumption
 from agent_actor.journal import EventKind
 from fleet.bench.chaos import evidence, nodes
 from fleet.bench.chaos.evidence import Course
-from fleet.bench.chaos.fault import AT_ONCE, Fault, Needs, Trials
+from fleet.bench.chaos.fault import Fault, Trials
 from fleet.bench.chaos.interview import Interview
-from fleet.bench.chaos.nodes import SeveralNodes
+from fleet.bench.chaos.nodes import NEEDS, REPLACED
 from fleet.bench.chaos.population import Population, talking
 from fleet.bench.chaos.stage import TTFA_MS, Stage
 from fleet.bench.percentiles import percentile
@@ -25,8 +25,7 @@ from fleet.nodes import NodeState
 
 DRAINED_S = 180.0
 DEADLINE_S = (0.0, 4.0)
-APART_S = (2.0, 6.0)
-NODES = SeveralNodes(2)
+APART_S = (1.0, 4.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +55,12 @@ async def run(stage: Stage, trials: Trials) -> Measured:
     dice = trials.dice("rolling_drain")
     replaced: list[Replacement] = []
     known: dict[str, Interview] = {}
-    async with talking(stage, AT_ONCE - 1) as population:
+    async with talking(stage, nodes.UNDER_WAY) as population:
         with trials.progress.steps("nodes replaced", trials.count) as advance:
             for _ in range(trials.count):
                 await asyncio.sleep(dice.uniform(*APART_S))
                 replaced.append(await _replace(stage, dice, population, known))
+                trials.progress.tell(f"node replaced: {replaced[-1]}")
                 advance(1)
     moved = [move for interview in known.values() for move in await _moves(interview)]
     courses = list(population.courses)
@@ -78,17 +78,14 @@ async def run(stage: Stage, trials: Trials) -> Measured:
 async def _replace(
     stage: Stage, dice: Random, population: Population, known: dict[str, Interview]
 ) -> Replacement:
-    """The oldest node, by a new one."""
-    old = NODES.cluster.nodes[0]
-    await NODES.add()
+    """The oldest node that carries an interview, by a new one."""
+    await REPLACED.add()
+    _, old = (await nodes.busy(stage, REPLACED.cluster.nodes[:-1]))[0]
     known |= {interview.id: interview for interview in population.under_way}
     live = (await nodes.seen(stage))[old.address]["live"]
     deadline_s = round(dice.uniform(*DEADLINE_S), 1)
     began = time.monotonic()
-    asked = await stage.http.post(
-        f"/v1/nodes/{old.address}/drain", params={"deadline_s": deadline_s}
-    )
-    asked.raise_for_status()
+    await nodes.drain(stage, old, deadline_s)
 
     async def empty() -> bool:
         known.update({interview.id: interview for interview in population.under_way})
@@ -96,7 +93,7 @@ async def _replace(
 
     drained = await until(empty, DRAINED_S, poll_s=0.5)
     took_s = time.monotonic() - began if drained else None
-    await NODES.take_away(old)
+    await REPLACED.take_away(old)
     return Replacement(live=int(live), deadline_s=deadline_s, took_s=took_s)
 
 
@@ -171,5 +168,5 @@ FAULT = Fault(
     about="all nodes replaced one by one under load",
     trials=20,
     run=run,
-    needs=Needs(warm=3, cluster=NODES, settings={"ingress_replicas": "2"}),
+    needs=NEEDS,
 )

@@ -276,6 +276,7 @@ def test_final_report_is_tried_until_it_is_delivered() -> None:
         assert len(purse.budget.reports) == 4
         assert report == purse.budget.reports[-1]
         assert report.final
+        assert purse.spending.unheard is None
         assert report.spent_pico_usd == 10 * RATE.audio_out
         assert len(purse.usages()) == 1
 
@@ -289,6 +290,7 @@ def test_final_report_that_cannot_be_delivered_is_still_returned() -> None:
         report = await purse.spending.settle()
         assert report.final
         assert clock() == SETTLE_DEADLINE_S
+        assert purse.spending.unheard == report
 
     run(test)
 

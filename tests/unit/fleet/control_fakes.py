@@ -112,6 +112,8 @@ class FakeRoster:
         self.gate: asyncio.Event | None = None
         """Reserving and admitting wait for it."""
         self.admitted: dict[SessionId, float] = {}
+        self.waits: list[float] = []
+        """Of those that asked for another actor."""
         self.spare = True
         """There is an actor to move a session to."""
         self._number = 0
@@ -134,6 +136,7 @@ class FakeRoster:
 
     async def reassign(self, session_id: SessionId, wait_s: float) -> Reservation:
         self.asked.append("reassign")
+        self.waits.append(wait_s)
         self.lost.discard(session_id)
         if self.gate is not None:
             await self.gate.wait()

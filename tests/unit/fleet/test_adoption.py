@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from agent_actor.contract import EndReason
@@ -9,6 +10,7 @@ from agent_actor.journal import EventKind, JournalEvent
 from fleet import adoption
 from fleet.journal import JournalEntry
 from fleet.records import SessionRecord
+from tests.unit.fleet.control_fakes import usage
 
 RECORD = SessionRecord(
     session_id="s-a",
@@ -69,3 +71,18 @@ def test_nothing_before_it_has_said_that_it_is_gone() -> None:
 def test_the_last_word_of_an_earlier_attempt_is_not_its() -> None:
     gone = entry(20.0, EventKind.STATE, 1, state="gone", reason="no_show")
     assert adoption.told(RECORD, [gone, *STORY[:-1]]) is None
+
+
+def test_its_usage_only_where_nobody_took_it() -> None:
+    told = adoption.told(RECORD, STORY)
+    assert told is not None
+    assert told.usage is None
+    report = usage("s-a", 2)
+    # As JSON brings it back.
+    written = json.loads(json.dumps(report.to_dict()))
+    gone = entry(91.0, EventKind.STATE, 2, state="gone", reason="completed", report=written)
+    told = adoption.told(RECORD, [*STORY[:-1], gone])
+    assert told is not None
+    assert told.usage == report
+    odd = entry(91.0, EventKind.STATE, 2, state="gone", reason="completed", report={"seq": 1})
+    assert adoption.unheard(odd.event) is None

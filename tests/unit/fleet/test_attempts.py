@@ -7,6 +7,7 @@ from fleet.attempts import (
     Bounds,
     Next,
     Standing,
+    end_of_adopted,
     end_of_loss,
     end_of_result,
     is_retryable,
@@ -124,3 +125,11 @@ def test_the_result_says_whether_trying_again_helps():
     assert is_retryable(ended("provider_unavailable", retryable=True))
     assert not is_retryable(ended("provider_refused"))
     assert is_retryable(lost())
+
+
+@pytest.mark.parametrize("code", ["actor_lost", "actor_missing"])
+def test_one_taken_over_whose_actor_was_gone_is_carried_on_if_it_had_joined(code):
+    assert after(end_of_adopted(lost(code), had_joined=True)) is Next.RECOVER
+    assert after(end_of_adopted(lost(code), had_joined=False)) is Next.RETRY
+    # That it had joined before says nothing of an attempt that never did.
+    assert after(end_of_adopted(lost(JOIN_TIMEOUT), had_joined=True)) is Next.RETRY

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
+from typing import Any
 
 import pytest
 
-from agent_actor.contract import EndReason, Provider
+from agent_actor.contract import EndReason, Provider, SessionState
 from fleet.bench.chaos import __main__ as chaos
-from fleet.bench.chaos import actor_kill, evidence
+from fleet.bench.chaos import actor_kill, evidence, head_loss, node_loss
 from fleet.bench.chaos.__main__ import _chosen, _sharing
 from fleet.bench.chaos.evidence import Course, Money, Word
 from fleet.bench.chaos.fault import Fault, Needs, Trials
+from fleet.bench.chaos.head_loss import Outage
+from fleet.bench.chaos.interview import Interview
+from fleet.bench.chaos.node_loss import Loss
 from fleet.bench.chaos.registry import FAULTS
 from fleet.bench.command import BenchOptions
 from fleet.bench.progress import Progress
 from fleet.bench.report import Bar, Judgement, Measured, at_most
 from fleet.local.errors import LocalPartError
 from fleet.local.told import Told
+from fleet.records import SessionRecord
 
 PICO = 1_000_000
 
@@ -178,3 +183,59 @@ async def test_faults_without_a_stage_are_missed_and_the_run_ends(
     found = await chaos._all(FAULTS[:2], options, Progress(), None)
     assert [bar.judgement for bar in found.bars] == [Judgement.MISSED] * 2
     assert all("no Redis" in bar.detail for bar in found.bars)
+
+
+class TestNodes:
+    def test_an_interview_that_nobody_takes_up_is_missed(self) -> None:
+        well = Loss(with_it=["budget"], carried_on_s=[1.0, 4.0])
+        assert not missed(list(node_loss.bars([well], [course(attempts=2)], trials(1))))
+        lost = Loss(with_it=[], carried_on_s=[1.0, None])
+        assert len(missed(list(node_loss.bars([well, lost], [course()], trials(2))))) == 1
+
+    def test_losses_that_struck_nobody_show_nothing(self) -> None:
+        nobody = Loss(with_it=[], carried_on_s=[])
+        assert missed(list(node_loss.bars([nobody], [course()], trials(1))))
+
+    async def test_one_that_had_come_to_its_end_was_not_struck(self) -> None:
+        gone = Struck(state=SessionState.GONE, end_reason=EndReason.COMPLETED)
+        assert await node_loss._carried_on(gone, 1, 0.0) == []
+        given_up = Struck(state=SessionState.GONE, end_reason=EndReason.ACTOR_LOST)
+        assert await node_loss._carried_on(given_up, 1, 0.0) == [None]
+
+
+class TestHeads:
+    def test_one_after_which_nobody_is_dispatched_is_missed(self) -> None:
+        back, away = outage(20.0), outage(None)
+        assert not missed(list(head_loss.bars([back], [course()], trials(1))))
+        assert len(missed(list(head_loss.bars([back, away], [course()], trials(2))))) == 1
+
+    def test_an_interview_that_needed_another_actor_was_disturbed(self) -> None:
+        assert missed(list(head_loss.bars([outage(20.0)], [course(attempts=2)], trials(1))))
+
+
+def outage(dispatched_s: float | None) -> Outage:
+    return Outage(
+        with_it=["budget"], away_s=5.0, start_s=4.0, live=3, heard=2, dispatched_s=dispatched_s
+    )
+
+
+class Struck(Interview):
+    """An interview whose record is known, and nobody takes up."""
+
+    def __init__(self, **changes: Any) -> None:
+        self._known = SessionRecord(
+            session_id="s-1",
+            study_id="study",
+            participant_identity="p-1",
+            room="room",
+            provider="openai_realtime",
+            limit_micro_usd=1,
+            created_at=0.0,
+            **changes,
+        )
+
+    async def record(self) -> SessionRecord:
+        return self._known
+
+    async def carried_on(self, attempt: int, deadline_s: float) -> None:
+        return None

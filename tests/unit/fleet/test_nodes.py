@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from agent_actor.contract import ActorId, SessionId
@@ -42,6 +44,16 @@ def test_each_node_with_what_it_carries() -> None:
     assert [n.slots for n in seen.nodes] == [32, 0, 0]
     assert (seen.live, seen.fleet_drain) == (2, None)
     assert fleet_nodes(FOUND, actors, {WHOLE_FLEET: DRAIN}).fleet_drain == DRAIN
+
+
+def test_no_node_is_drained_while_a_session_may_be_on_it() -> None:
+    elsewhere = actor(N2, ActorState.LIVE)
+    drains = {NodeId(N1.node_id): DRAIN}
+    found = [replace(elsewhere, node_id=None), elsewhere]
+    (first, *_) = fleet_nodes(FOUND, found, drains).nodes
+    assert (first.live, first.state) == (0, NodeState.DRAINING)
+    (first, *_) = fleet_nodes(FOUND, found[1:], drains).nodes
+    assert first.state is NodeState.DRAINED
 
 
 @pytest.mark.parametrize("wanted", ["aaaaaa11", "aaaaaa1", "10.0.0.1"])

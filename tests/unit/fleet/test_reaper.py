@@ -22,7 +22,7 @@ from fleet.reaper import Reaper, ReapParts
 from fleet.reaping import Kind, ReapLimits, RunSeen
 from fleet.records import SessionRecord
 from fleet.roster_model import ActorState, ActorView
-from tests.unit.fleet.control_fakes import FakeBudget, FakeJournal, FakeRecords
+from tests.unit.fleet.control_fakes import FakeBudget, FakeJournal, FakeRecords, usage
 
 A, B = SessionId("s-a"), SessionId("s-b")
 NOW = 10_000.0
@@ -261,6 +261,16 @@ async def test_what_is_left_of_a_session_is_cleared_away_and_counted(world):
         Kind.ORPHAN_PERMIT: 1,
         Kind.ORPHAN_ACCOUNT: 1,
     }
+
+
+async def test_what_a_session_could_tell_nobody_is_in_its_account_before_it_is_closed(world):
+    world.over(A)
+    report = usage(A)
+    said = {"state": "gone", "reason": "completed", "report": report.to_dict()}
+    event = JournalEvent(kind=EventKind.STATE, at=1.0, data=said)
+    world.journal.entries[A] = [JournalEntry(id="1-0", event=event)]
+    await world.go_on(2)
+    assert world.ledger.last_reports == [report]
 
 
 async def test_rounds_are_spread(world):

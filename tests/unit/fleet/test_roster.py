@@ -787,7 +787,7 @@ class Burst(RuleBasedStateMachine):
         held = {v.session_id for v in self.books.snapshot(self.now).actors}
         self.granted = {s: a for s, a in self.granted.items() if s in held}
         self.execute(commands)
-        self.admitted &= set(self.books._permits)
+        self.admitted &= {permit.session_id for permit in self.books._permits}
         due = self.books.next_due(self.now)
         assert due is None or due > self.now
 

@@ -10,6 +10,7 @@ from agent_actor.messages import JoinReport, StopMode, Verdict
 from fleet.endings import Endings, Sleep
 from fleet.errors import (
     ActorLost,
+    ActorMissing,
     DispatchFailed,
     FleetDraining,
     FleetFull,
@@ -471,6 +472,21 @@ class TestRecovery:
         third.end.set_result(result_of(A, 3))
         assert (await world.over()).end_reason is EndReason.COMPLETED
 
+    async def test_it_waits_for_a_budget_actor_that_was_lost_along_with_it(self):
+        world = await losing_both()
+        world.budget.down = False
+        second = await world.next_actor()
+        second.join.set_result(joined())
+        second.end.set_result(result_of(A, 2))
+        assert (await world.over()).end_reason is EndReason.COMPLETED
+        await world.supervisor.aclose()
+
+    async def test_told_to_stop_it_waits_for_no_budget_actor(self):
+        world = await losing_both()
+        await world.supervisor.stop(A, EndReason.OPERATOR, StopMode.NOW)
+        assert (await world.over()).end_reason is EndReason.OPERATOR
+        await world.supervisor.aclose()
+
     async def test_without_money_it_is_not_carried_on(self, world):
         first = await world.live()
         world.budget.verdict = Verdict.END
@@ -497,7 +513,9 @@ class TestRecovery:
         await world.supervisor.stop(A, EndReason.OPERATOR, StopMode.NOW)
         assert (await world.over()).end_reason is EndReason.OPERATOR
 
-    async def test_without_an_actor_or_a_budget_the_loss_is_its_end(self, world):
+    async def test_without_an_actor_or_a_budget_the_loss_is_its_end(self):
+        world = World(limits=replace(LIMITS, recover_wait_s=0.0))
+        await world.supervisor.open()
         for name, fail in (("roster", "reassign_failure"), ("budget", "down")):
             session_id = SessionId(f"s-{name}")
             actor = await world.live(session_id)
@@ -506,11 +524,27 @@ class TestRecovery:
             actor.end.set_exception(ActorLost("a-1", "killed"))
             assert (await world.over(session_id)).end_reason is EndReason.ACTOR_LOST
             world.roster.reassign_failure = None
+        await world.supervisor.aclose()
 
 
 async def settled():
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+async def losing_both():
+    """A live interview without its actor, and without the budget actor, which was asked often."""
+    world = World(sleep=at_once)
+    await world.supervisor.open()
+    first = await world.live()
+    world.asked.clear()
+    world.actors.running.clear()
+    world.budget.down = True
+    first.end.set_exception(ActorLost("a-1"))
+    async with asyncio.timeout(ENOUGH_S):
+        while world.asked.count("open") < 3:
+            await asyncio.sleep(0)
+    return world
 
 
 class TestMove:
@@ -864,6 +898,17 @@ class TestAdoption:
         record = await world.over()
         assert record.end_reason is EndReason.COMPLETED
         assert "release" in world.asked
+
+    async def test_an_actor_that_went_with_the_supervisor_is_a_loss_as_any_other(self, world):
+        actor = world.actors.actors[ActorId("a-9")]
+        actor.join = asyncio.get_running_loop().create_future()
+        actor.join.set_exception(ActorMissing("a-9"))
+        world.actors.lost_on_ping.add(ActorId("a-9"))
+        await world.supervisor.open()
+        await world.next_actor()
+        assert world.roster.waits == [LIMITS.recover_wait_s]
+        assert world.supervisor.snapshot().retries_total == 0
+        assert b'fleet_recoveries_total{cause="actor_lost"} 1.0' in world.metrics.exposition()
 
     async def test_one_that_its_actor_left_meanwhile_is_carried_on(self):
         world = World(limits=replace(LIMITS, max_recoveries=0), sleep=at_once)
