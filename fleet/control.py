@@ -27,7 +27,7 @@ from typing import Any
 
 import structlog
 
-from autoscaler.scaling import ScalingBounds
+from autoscaler.scaling import ScalingBounds, ScalingTuning
 from fleet import ray_calls
 from fleet.bridge.actor import BRIDGE_PREFIX, BridgeActor, BridgeConfig, bridge_names
 from fleet.bridge.profiles import load_profiles
@@ -286,6 +286,7 @@ def scale_limits(settings: FleetSettings) -> ScaleLimits | None:
         node_slots=settings.node_slots,
         node_start_s=settings.node_start_s,
         every_s=settings.scale_every_s,
+        tuning=ScalingTuning(calm_s=settings.scale_calm_s),
     )
 
 

@@ -40,6 +40,8 @@ class Node:
     """Sessions."""
     ready: int
     """Actors that are warm, or set aside for a session."""
+    slots: int = 0
+    """Sessions that it may carry; 0 where it says nothing of them."""
     unplaced: int = 0
     """Sessions of which it is not known yet on which node they are: a restarted roster asks."""
 
@@ -122,6 +124,7 @@ def fleet_nodes(
             drain=drains.get(NodeId(node.node_id)),
             live=live.count(NodeId(node.node_id)),
             ready=ready.count(NodeId(node.node_id)),
+            slots=node.slots,
             unplaced=live.count(None),
         )
         for node in sorted(found, key=lambda node: (node.address, node.node_id))

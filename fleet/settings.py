@@ -137,6 +137,8 @@ class FleetSettings(BaseSettings):
     node_start_s: Seconds = 180.0
     """From asking for a node to its being up, until some have shown it."""
     scale_every_s: float = Field(default=5.0, ge=0.5, le=60, allow_inf_nan=False)
+    scale_calm_s: float = Field(default=120.0, ge=0, le=3600, allow_inf_nan=False)
+    """A node or a warm actor goes when it has not been wanted for so long."""
     refill_calm_s: float = Field(default=2.0, ge=0, le=60, allow_inf_nan=False)
     """How long after the last session was given its actor the warm pool is filled up again."""
     actor_cpus: float = Field(default=0.1, gt=0, le=16, allow_inf_nan=False)

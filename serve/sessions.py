@@ -57,6 +57,8 @@ class ListQuery(StrictQuery):
     state: SessionState | None = None
     study_id: Identifier | None = None
     limit: int = Field(default=50, ge=1, le=200)
+    live: bool = False
+    """Also what each is doing this second, as `GET /v1/sessions/{id}` says it."""
     cursor: str | None = Field(default=None, max_length=400)
     """``next_cursor`` of the page before."""
 
@@ -109,15 +111,18 @@ async def create_session(
 async def list_sessions(
     query: Annotated[ListQuery, Query()], ports: PortsDep, request: Request, response: Response
 ) -> SessionPage:
-    """One page of sessions, newest first."""
+    """One page of sessions, newest first; with `live=true` also what each is doing this second."""
     page = await ports.sessions.list(
         state=query.state, study_id=query.study_id, limit=query.limit, cursor=query.cursor
     )
     if page.next_cursor is not None:
         following = request.url.include_query_params(cursor=page.next_cursor)
         response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+    ids = [r.session_id for r in page.records if query.live]
+    lives = dict(zip(ids, await ports.journal.live_many(ids), strict=True))
     return SessionPage(
-        sessions=[SessionView.of(r) for r in page.records], next_cursor=page.next_cursor
+        sessions=[SessionDetail.with_live(r, lives.get(r.session_id)) for r in page.records],
+        next_cursor=page.next_cursor,
     )
 
 

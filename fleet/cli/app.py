@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from fleet.cli.top_rows import Order
 from fleet.errors import FleetError
 
 app = typer.Typer(
@@ -89,6 +90,21 @@ def sessions(
 
 
 @app.command()
+def top(
+    api: ApiUrl = None,
+    once: Annotated[bool, typer.Option("--once", help="One frame, with every session.")] = False,
+    interval: Annotated[float, typer.Option(min=0.5, max=60, help="Seconds to a frame.")] = 2.0,
+    sort: Annotated[
+        Order, typer.Option(help="Of the sessions; the key s changes it.")
+    ] = Order.SPEND,
+) -> None:
+    """Nodes, warm actors and sessions with what they spend, as they change; q ends it."""
+    from fleet.cli.top import run_top
+
+    _exit(run_top(api, once=once, interval_s=interval, order=sort))
+
+
+@app.command()
 def stop(
     session: Annotated[str, typer.Argument(help="The session's id.")], api: ApiUrl = None
 ) -> None:
@@ -163,7 +179,7 @@ def main() -> None:
     try:
         app()
     except FleetError as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
+        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -111,5 +111,5 @@ def _greet(fleet: LocalFleet) -> None:
         highlight=False,
         markup=False,
     )
-    console.print("\nfleet status | fleet sessions | fleet stop SESSION | fleet drain")
+    console.print("\nfleet top | fleet status | fleet sessions | fleet stop SESSION | fleet drain")
     console.print("Ctrl-C ends it all; SIGTERM drains it first.")

@@ -61,16 +61,24 @@ class NodeSettings:
 
 
 class RayNode:
-    """``address`` is the node's own, and stays the same when it is started again."""
+    """``address`` is the node's own, and stays the same when it is started again. ``folder``: a
+    short name that no other node of this run has; by default one that none of this process has."""
 
-    def __init__(self, run: RunDir, settings: NodeSettings, arguments: Sequence[str]) -> None:
+    def __init__(
+        self,
+        run: RunDir,
+        settings: NodeSettings,
+        arguments: Sequence[str],
+        *,
+        folder: str | None = None,
+    ) -> None:
         address = loopback_address()
         if address is None:
             raise LocalPartError("several Ray nodes on one machine need Linux's loopback addresses")
         self.address = address
         self._run = run
         # Nodes that share one choose names for their sockets that are taken by the time they bind.
-        self.folder = run.folder(f"{next(_NUMBERS):x}")
+        self.folder = run.folder(folder or f"{next(_NUMBERS):x}")
         self._arguments = [*arguments, *_arguments(settings, address, self.folder)]
         self._env: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -160,7 +168,7 @@ def ray_nodes(
     """A head, and a node for each of ``settings``. ``durable``: the head's books are in a Redis of
     their own, and outlive it. This process joins as a driver by itself, see ``ray_cluster``.
     """
-    _agree_on_a_token()
+    agree_on_a_token()
     with ExitStack() as stack:
         (port,) = free_ports(1)
         arguments = ["--head", f"--port={port}"]
@@ -210,7 +218,7 @@ def _gcs_redis(run: RunDir) -> Iterator[_Books]:
         process.wait()
 
 
-def _agree_on_a_token() -> None:
+def agree_on_a_token() -> None:
     """Nodes and drivers have it from this process's environment. Ray's own default would be written
     to the user's home; and it makes its own mind up for a head only, not for nodes and drivers."""
     if not any(name.startswith("RAY_AUTH_") for name in os.environ):

@@ -38,6 +38,8 @@ class NodeView(View):
     """Sessions."""
     ready: int
     """Actors that are warm, or set aside for a session."""
+    slots: int
+    """Sessions that it may carry; 0 where it says nothing of them, as on a head that takes none."""
 
     @classmethod
     def of(cls, node: Node) -> Self:
@@ -49,6 +51,7 @@ class NodeView(View):
             drain=DrainView.of(node.drain),
             live=node.live,
             ready=node.ready,
+            slots=node.slots,
         )
 
 
@@ -68,6 +71,7 @@ class NodesView(View):
                         },
                         "live": 14,
                         "ready": 0,
+                        "slots": 32,
                     }
                 ],
                 "fleet_drain": None,

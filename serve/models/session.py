@@ -228,7 +228,8 @@ class CreatedSession(SessionView):
 class SessionPage(View):
     """Newest first; ``next_cursor`` is null on the last page."""
 
-    sessions: list[SessionView]
+    sessions: list[SessionDetail]
+    """`live` is null where it was not asked for."""
     next_cursor: str | None
 
 

@@ -10,6 +10,8 @@ import base64
 import contextlib
 import hashlib
 import json
+import os
+import sys
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -24,7 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from agent_actor.contract import SessionId
-from agent_actor.journal import EventKind
+from agent_actor.journal import EventKind, LiveState
 from agent_actor.journal_writer import JournalWriter
 from fleet.control import start_control_plane, stop_control_plane
 from fleet.crew import ActorSpec
@@ -35,6 +37,7 @@ from fleet.settings import FleetSettings
 from serve.body import MAX_JSON_BYTES
 from tests.integration import interviews
 from tests.integration.scripted_actor import SPENT_PICO_USD
+from tests.integration.terminal import SHOWS_CURSOR, at_terminal
 from tests.integration.test_control_plane import SCRIPTED, settings_for, until
 
 
@@ -470,3 +473,57 @@ class TestOwnIngress:
             assert page.json()["sessions"] == []
         finally:
             await asyncio.to_thread(start_ingress, settings, port=port)
+
+
+class TestTop:
+    """``fleet top`` on this fleet."""
+
+    COMMAND = (sys.executable, "-c", "from fleet.cli import main; main()", "top")
+
+    async def test_draws_anew_and_leaves_its_terminal_as_it_was(
+        self, backend: httpx.AsyncClient, settings: FleetSettings
+    ) -> None:
+        session_id = (await create(backend))["session_id"]
+        writer = JournalWriter(
+            settings.redis_url, settings.redis_namespace, SessionId(session_id), 1
+        ).start()
+        writer.live(LiveState(state="live", phase_id="core", phase_index=1, phase_count=3))
+        command = (*self.COMMAND, "--api", str(backend.base_url), "--interval", "0.5")
+        async with at_terminal(command, {"FLEET_API_KEY": KEY}) as terminal:
+            await terminal.shows(session_id)
+            await terminal.shows("2/3 core")
+            terminal.press("s")
+            await terminal.shows("by limit")
+            await backend.delete(f"/v1/sessions/{session_id}")
+            await gone(backend, session_id)
+            terminal.drawn = ""
+            await terminal.shows("q: quit")
+            terminal.press("q")
+            assert await terminal.ended() == 0
+            assert SHOWS_CURSOR in terminal.drawn
+        await writer.aclose()
+
+    async def test_without_a_terminal_is_one_frame(self, backend: httpx.AsyncClient) -> None:
+        session_id = (await create(backend))["session_id"]
+        code, said, _ = await self._run(backend, KEY)
+        assert code == 0
+        assert session_id in said
+        assert "\x1b" not in said
+
+    @pytest.mark.parametrize("key", ["wrong-key-wrong-key", ""])
+    async def test_a_refusal_is_one_line(self, backend: httpx.AsyncClient, key: str) -> None:
+        code, said, errors = await self._run(backend, key)
+        assert (code, said) == (1, "")
+        assert errors.startswith("error: HTTP 401")
+        assert errors.count("\n") == 1
+
+    async def _run(self, backend: httpx.AsyncClient, key: str) -> tuple[int | None, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(*self.COMMAND, "--api", str(backend.base_url)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "FLEET_API_KEY": key},
+        )
+        said, errors = await process.communicate()
+        return process.returncode, said.decode(), errors.decode()

@@ -9,7 +9,7 @@ from fleet.nodes import NodeState, find, fleet_nodes
 from fleet.ray_calls import RayNode
 from fleet.roster_model import ActorState, ActorView, NodeId
 
-N1 = RayNode(node_id="aaaaaa11", address="10.0.0.1", host="worker")
+N1 = RayNode(node_id="aaaaaa11", address="10.0.0.1", host="worker", slots=32)
 N2 = RayNode(node_id="aaaaaa22", address="10.0.0.2", host="worker")
 N3 = RayNode(node_id="bbbbbb33", address="10.0.0.3", host="head")
 FOUND = [N2, N1, N3]
@@ -41,6 +41,7 @@ def test_each_node_with_what_it_carries() -> None:
         ("10.0.0.2", 0, 2, NodeState.ACTIVE),
         ("10.0.0.3", 0, 0, NodeState.DRAINED),
     ]
+    assert [n.slots for n in seen.nodes] == [32, 0, 0]
     assert (seen.live, seen.fleet_drain) == (2, None)
     assert fleet_nodes(FOUND, actors, {WHOLE_FLEET: DRAIN}).fleet_drain == DRAIN
 

@@ -478,6 +478,7 @@ class FakeNodes:
             drain=self._drains.get("10.0.0.1"),
             live=3,
             ready=2,
+            slots=32,
         )
         return FleetNodes(nodes=(node,), fleet_drain=self._drains.get(None), live=3)
 

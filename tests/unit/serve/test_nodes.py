@@ -18,6 +18,7 @@ async def test_each_node_and_what_it_carries(api: httpx.AsyncClient) -> None:
             "drain": None,
             "live": 3,
             "ready": 2,
+            "slots": 32,
         }
     ]
     assert (said["fleet_drain"], said["live"]) == (None, 3)

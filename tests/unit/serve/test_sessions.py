@@ -317,6 +317,20 @@ async def test_list_filters_and_pages(api: httpx.AsyncClient, fleet: FakeFleet) 
     assert [s["session_id"] for s in study.json()["sessions"]] == ["s-3", "s-1"]
 
 
+async def test_a_list_tells_what_each_does_this_second_if_asked(
+    api: httpx.AsyncClient, fleet: FakeFleet
+) -> None:
+    for name, state in (("s-1", SessionState.JOINED), ("s-2", SessionState.QUEUED)):
+        fleet.sessions.put(record(name, state=state))
+    fleet.sessions.put(record("s-3", state=SessionState.GONE, end_reason=EndReason.COMPLETED))
+    for name in ("s-1", "s-3"):
+        fleet.journal.lives[name] = LiveState(state="live", phase_id="a")
+    plain = (await api.get("/v1/sessions")).json()["sessions"]
+    assert [s["live"] for s in plain] == [None, None, None]
+    told = (await api.get("/v1/sessions", params={"live": "true"})).json()["sessions"]
+    assert [s["live"] and s["live"]["phase_id"] for s in told] == [None, None, "a"]
+
+
 @pytest.mark.parametrize(
     ("params", "field"),
     [
