@@ -1039,7 +1039,7 @@ class TestTrace:
         actor.join.set_result(joined(A))
         actor.end.set_result(result_of(A, 2))
         await world.over()
-        assert spans.names == ["attempt", "end"]
+        assert spans.names == ["recover", "end"]
         assert spans.traces() == {CALLERS_TRACE}
 
     async def test_an_attempt_that_did_not_join_says_why(self, world, spans):
