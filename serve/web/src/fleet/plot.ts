@@ -20,6 +20,7 @@ export interface PlotOptions {
 }
 
 const HEIGHT_PX = 200;
+const MINUTE_S = 60;
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 
 /** A chart over time, with a sentence that says the same to those who do not see it. */
@@ -85,13 +86,18 @@ export class Plot {
       ticks: { stroke: colour("--line"), width: 1, size: 4 },
       font: `11px ${colour("--font")}`,
     };
+    // A bar stands to the right of its minute's beginning: the newest one needs its room too.
+    const past = this.lines.some((line) => line.bars) ? MINUTE_S : 0;
     const bars = uPlot.paths.bars?.({ size: [0.7, 28], align: 1 });
     this.plot = new uPlot(
       {
         ...this.size,
         cursor: { y: false, points: { size: 6 } },
         legend: { live: true },
-        scales: { y: { range: (_, _low, high) => [0, Math.max(high, 1e-9) * 1.1] } },
+        scales: {
+          x: { range: (_, low, high) => (low == null ? [null, null] : [low, high + past]) },
+          y: { range: (_, _low, high) => [0, Math.max(high, 1e-9) * 1.1] },
+        },
         axes: [
           { ...axis, values: "{HH}:{mm}", space: 64, size: 28 },
           { ...axis, size: 62, space: 34, values: (_, ticks) => ticks.map((tick) => this.options.format(tick)) },
