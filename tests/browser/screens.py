@@ -59,6 +59,7 @@ async def _interview(backend: Backend, browser: Browser) -> None:
         await _take(someone, "dropped")
         await someone.network(up=True)
         await someone.is_at("live", within_s=30)
+        await someone.hears()
         await backend.end(session)
         await someone.is_at("over", within_s=30)
         await _take(someone, "closed-early")

@@ -11,8 +11,11 @@ from fleet.local.stack import LocalFleet
 from tests.browser.person import person
 from tests.browser.stage import KEY, PROTOCOL, Backend
 
-# The first one waits for the fleet.
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(200)]
+# Without the fleet's start, which the first one waits for.
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(120, func_only=True),
+]
 
 LANGUAGES = {
     "en-GB": "This link does not work",

@@ -46,6 +46,7 @@ export function openMicrophone(): Promise<LocalAudioTrack> {
 /** One stay in the interview's room, from `join` until it is left or closed. */
 export class Interview {
   private readonly room = new Room();
+  private readonly sounds = new Map<RemoteTrack, HTMLMediaElement>();
   private left = false;
 
   constructor(private readonly listener: Listener) {
@@ -55,8 +56,8 @@ export class Interview {
       .on(RoomEvent.ParticipantAttributesChanged, talk)
       .on(RoomEvent.ParticipantConnected, talk)
       .on(RoomEvent.ParticipantDisconnected, talk)
-      .on(RoomEvent.TrackSubscribed, play)
-      .on(RoomEvent.TrackUnsubscribed, stop)
+      .on(RoomEvent.TrackSubscribed, (track) => this.play(track))
+      .on(RoomEvent.TrackUnsubscribed, (track) => this.silence(track))
       .on(RoomEvent.SignalReconnecting, () => listener.reconnecting(true))
       .on(RoomEvent.Reconnecting, () => listener.reconnecting(true))
       .on(RoomEvent.Reconnected, () => listener.reconnecting(false))
@@ -78,6 +79,7 @@ export class Interview {
   /** Nothing is told any more. */
   async leave(): Promise<void> {
     this.left = true;
+    this.sounds.forEach((element) => element.remove());
     await this.room.disconnect();
   }
 
@@ -108,6 +110,20 @@ export class Interview {
     }
   }
 
+  private play(track: RemoteTrack): void {
+    if (track.kind !== Track.Kind.Audio) return;
+    const element = track.attach();
+    this.sounds.set(track, element);
+    document.body.append(element);
+  }
+
+  /** By our own list: the track may have let go of its element by now. */
+  private silence(track: RemoteTrack): void {
+    track.detach();
+    this.sounds.get(track)?.remove();
+    this.sounds.delete(track);
+  }
+
   private closed(reason?: DisconnectReason): void {
     if (this.left) return;
     if (reason === DisconnectReason.DUPLICATE_IDENTITY) this.listener.closed("elsewhere");
@@ -121,13 +137,4 @@ export function onDeviceChanged(
   then: (track: MediaStreamTrack) => void,
 ): void {
   microphone.on(TrackEvent.Restarted, () => then(microphone.mediaStreamTrack));
-}
-
-
-function play(track: RemoteTrack): void {
-  if (track.kind === Track.Kind.Audio) document.body.append(track.attach());
-}
-
-function stop(track: RemoteTrack): void {
-  track.detach().forEach((element) => element.remove());
 }
