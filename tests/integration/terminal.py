@@ -25,10 +25,13 @@ class Terminal:
         os.write(self._keys, keys.encode())
 
     async def shows(self, text: str, *, within_s: float = 20.0) -> None:
-        async with asyncio.timeout(within_s):
-            while text not in self.drawn:
-                self._changed.clear()
-                await self._changed.wait()
+        try:
+            async with asyncio.timeout(within_s):
+                while text not in self.drawn:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"{text!r} is not in {self.drawn!r}") from None
 
     async def ended(self, *, within_s: float = 20.0) -> int:
         """Its exit code, once all that it drew was read."""

@@ -14,7 +14,7 @@ import os
 import sys
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from math import ceil
 from typing import Any
 
@@ -487,6 +487,12 @@ class TestTop:
         writer = JournalWriter(
             settings.redis_url, settings.redis_namespace, SessionId(session_id), 1
         ).start()
+        async with aclosing(writer):
+            await self._looked_at(backend, session_id, writer)
+
+    async def _looked_at(
+        self, backend: httpx.AsyncClient, session_id: str, writer: JournalWriter
+    ) -> None:
         writer.live(LiveState(state="live", phase_id="core", phase_index=1, phase_count=3))
         command = (*self.COMMAND, "--api", str(backend.base_url), "--interval", "0.5")
         async with at_terminal(command, {"FLEET_API_KEY": KEY}) as terminal:
@@ -501,7 +507,6 @@ class TestTop:
             terminal.press("q")
             assert await terminal.ended() == 0
             assert SHOWS_CURSOR in terminal.drawn
-        await writer.aclose()
 
     async def test_without_a_terminal_is_one_frame(self, backend: httpx.AsyncClient) -> None:
         session_id = (await create(backend))["session_id"]

@@ -41,7 +41,7 @@ async def reaped(fleet: Fleet) -> dict[str, float]:
     begins = 'fleet_reaped_total{kind="'
     lines = (await fleet.plane.supervisor.exposition()).decode().splitlines()
     counted = [line.removeprefix(begins).split('"} ') for line in lines if line.startswith(begins)]
-    return {kind: float(count) for kind, count in counted}
+    return {kind: float(count) for kind, count in counted if float(count)}
 
 
 async def rooms(fleet: Fleet) -> set[str]:
