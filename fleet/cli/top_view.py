@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +19,9 @@ FIXED_LINES = 8
 """Head (3 lines), the nodes' and the sessions' headings with a blank line each, the last line."""
 LEAST_SESSIONS = 3
 BAR_CELLS = 10
+ID_CELLS = 26
+WIDE = 110
+"""Cells, from which everything fits."""
 _STATES = {"live": "green", "active": "green", "ending": "yellow", "draining": "yellow"}
 _SHORT = {"openai_realtime": "openai", "gemini_live": "gemini"}
 
@@ -54,7 +57,7 @@ def frame(look: Look, manner: Manner) -> RenderableType:
         Text(),
         nodes,
         Text(),
-        _sessions(ordered[:most]),
+        _Sessions(ordered[:most]),
     ]
     if manner.lines is not None:
         parts.append(_last_line(len(ordered[:most]), look.running, manner.order))
@@ -105,24 +108,38 @@ def _nodes(found: Sequence[Json], most: int | None) -> Table:
     return table
 
 
-def _sessions(shown: Sequence[SessionRow]) -> Table:
-    table = _table("session", "study", "provider", "state", "phase", "speaks")
+@dataclass(frozen=True)
+class _Sessions:
+    """On a narrow terminal a session's id is whole, and what can be looked up by it is left out."""
+
+    shown: Sequence[SessionRow]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield _sessions(self.shown, wide=options.max_width >= WIDE)
+
+
+def _sessions(shown: Sequence[SessionRow], *, wide: bool) -> Table:
+    table = _table("session", *(["study"] if wide else []), "provider", "state", "phase")
+    table.columns[0].min_width = ID_CELLS
+    if wide:
+        table.add_column("speaks", no_wrap=True, overflow="ellipsis")
     for name in ("age", "spent", "limit"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True, min_width=BAR_CELLS)
+        table.add_column(name, justify="right", no_wrap=True, min_width=len("0.0000"))
+    if wide:
+        table.add_column("", no_wrap=True, min_width=BAR_CELLS)
     for row in shown:
         again = f" ({row.attempt})" if row.attempt > 1 else ""
         table.add_row(
             Text(row.session_id),
-            Text(row.study_id),
+            *([Text(row.study_id)] if wide else []),
             Text(_SHORT.get(row.provider, row.provider)),
             Text(row.state + again, _STATES.get(row.state, "")),
             Text(row.phase),
-            row.speaking,
+            *([row.speaking] if wide else []),
             age(row.age_s),
             _dollars(row.spent_micro_usd, 4),
             _dollars(row.limit_micro_usd),
-            _bar(row.share),
+            *([_bar(row.share)] if wide else []),
         )
     return table
 

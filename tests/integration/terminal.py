@@ -48,6 +48,11 @@ class Terminal:
         self._changed.set()
 
 
+def _environment() -> dict[str, str]:
+    """Without the size of the terminal that the tests themselves run at."""
+    return {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+
+
 @asynccontextmanager
 async def at_terminal(command: Sequence[str], env: Mapping[str, str]) -> AsyncIterator[Terminal]:
     """Asserts that the terminal's settings are at the end what they were before."""
@@ -60,7 +65,7 @@ async def at_terminal(command: Sequence[str], env: Mapping[str, str]) -> AsyncIt
             stdin=screen,
             stdout=screen,
             stderr=screen,
-            env={**os.environ, "TERM": "xterm-256color", **env},
+            env={**_environment(), "TERM": "xterm-256color", **env},
         )
         terminal = Terminal(keys, process)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -80,10 +81,18 @@ def look(
     return Look(at=NOW, url="http://fleet:8000", fleet=fleet, nodes=seen, sessions=sessions)
 
 
-def drawn(seen: Look, **manner: Any) -> list[str]:
-    console = Console(file=io.StringIO(), width=WIDTH)
+def drawn(seen: Look, width: int = WIDTH, **manner: Any) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
     console.print(frame(seen, Manner(**{"order": Order.SPEND, **manner})))
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_a_narrow_terminal_leaves_out_columns_before_it_cuts_a_session_s_id():
+    name = "s-0123456789abcdef01234567"
+    lines = drawn(look((session(name, live=live()),)), width=80)
+    [row] = [line for line in lines if name in line]
+    assert {"2/3 core", "live", "0.4403"} <= set(re.split(r"  +", row))
+    assert "speaks" not in "".join(lines)
 
 
 def test_a_running_session_shows_what_it_does_and_spends_this_second():
