@@ -57,9 +57,12 @@ def node_program() -> Path:
 
 
 def node_modules() -> Path:
-    """The locked npm packages; installed now if they were not yet. Raises ToolUnavailable."""
+    """The locked npm packages, also to be found from the sources: pages that were built before are
+    taken without them. Installed now if they were not yet. Raises ToolUnavailable."""
     with exclusive("web"):
-        return _modules()
+        modules = _modules()
+        _link(WEB / "node_modules", modules)
+        return modules
 
 
 def _sources() -> list[Path]:

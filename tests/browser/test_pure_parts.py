@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 
-from fleet.local.web import WEB, ensure_pages, node_program
+from fleet.local.web import WEB, node_modules, node_program
 
 
 def test_the_pages_pure_parts() -> None:
-    ensure_pages()
+    node_modules()
     done = subprocess.run(
         [node_program(), "test.mjs"], cwd=WEB, capture_output=True, text=True, check=False
     )
