@@ -80,6 +80,9 @@ async def talking(stage: Stage, at_once: int, **options: Any) -> AsyncIterator[P
     async with asyncio.TaskGroup() as group:
         for place in range(at_once):
             group.create_task(population.keep_talking(place * APART_S))
-        await population.wait_talking(at_once)
-        yield population
-        population.come_to_an_end()
+        try:
+            await population.wait_talking(at_once)
+            yield population
+        finally:
+            # Also where the block was broken off: nobody is to begin another one.
+            population.come_to_an_end()
