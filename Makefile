@@ -8,6 +8,11 @@ UNIT = $(BIN)/python -m pytest tests/unit -n 2
 # how something sounds has the machine to itself.
 SIDE_BY_SIDE = $(BIN)/python -m pytest tests/integration -m "not alone" -n 2 --dist loadfile
 ALONE = $(BIN)/python -m pytest tests/integration -m alone
+# k8s/, compose.yaml and the Dockerfile against the real types and the code.
+MANIFESTS = $(BIN)/python -m pytest tests/manifests -n 2
+# Never skipped: what they need is got ready first, or the target fails.
+BROWSER = $(BIN)/python -m fleet.local.web && $(BIN)/python -m fleet.local.chromium && \
+	$(BIN)/python -m pytest tests/browser
 
 # The short forms of the benchmarks, each an executable module: python -m NAME --smoke
 SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fleet.bench.autoscaler \
@@ -16,26 +21,32 @@ SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fl
 # make load N=50: so many sessions at once; RESUME=1 takes up a load-churn that was broken off
 N ?=
 RESUME ?=
+# make demo WEB=1: stays up afterwards, for looking at the web pages
+WEB ?=
 LOAD_ARGUMENTS = $(if $(N),--sessions $(N)) $(if $(RESUME),--resume)
 
-.PHONY: help setup demo test unit integration check format bench-autoscaler bench-budget bench-live bench-reports \
-	bench-relay bench-peer chaos rehearsal load load-media load-churn load-sim smoke-bench lock upgrade clean
+.PHONY: help setup demo test unit integration browser web screens check check-k8s format \
+	bench-autoscaler bench-budget bench-live bench-reports bench-relay bench-telemetry bench-peer \
+	bench-fleet-page chaos rehearsal load load-media load-churn load-sim smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: ## Make .venv match requirements.lock (nothing to do: well under a second)
 	@$(PYTHON) fleet/local/bootstrap.py
 
-demo: setup ## Four interviews at once, on real parts, against the simulators
-	@exec $(BIN)/fleet demo
+demo: setup ## Four interviews at once, on real parts, against the simulators (WEB=1: and stays up)
+	@exec $(BIN)/fleet demo $(if $(WEB),--web)
 
-test: setup ## Unit tests, then integration tests on real parts
+test: setup ## Unit tests, the manifests' check, integration tests on real parts, the pages in a browser
 	@$(UNIT)
+	@$(BIN)/python -m tests.manifests.tool
+	@$(MANIFESTS)
 	@$(BIN)/python -m fleet.local.tools
 	@$(SIDE_BY_SIDE)
 	@$(ALONE)
+	@$(BROWSER)
 
 unit: setup ## Unit tests alone
 	@exec $(UNIT)
@@ -45,12 +56,28 @@ integration: setup ## Integration tests alone
 	@$(SIDE_BY_SIDE)
 	@$(ALONE)
 
+browser: setup ## The web pages in a real Chromium alone
+	@$(BIN)/python -m fleet.local.tools
+	@$(BROWSER)
+
+web: setup ## Build the web pages
+	@exec $(BIN)/python -m fleet.local.web
+
+screens: setup ## Take the pictures in docs/screens anew
+	@$(BIN)/python -m fleet.local.web && $(BIN)/python -m fleet.local.chromium
+	@$(BIN)/python -m tests.browser.screens
+	@exec $(BIN)/python -m tests.browser.fleet_screens
+
 check: setup ## Lint, format, types, import rules, unit tests: the same as CI
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@exec $(UNIT) -q
+
+check-k8s: setup ## Manifests, compose file and Dockerfile against the real types and the code
+	@$(BIN)/python -m tests.manifests.tool
+	@exec $(MANIFESTS)
 
 format: setup ## Apply the formatter and the safe fixes
 	@$(BIN)/ruff check --fix $(CODE)
@@ -68,8 +95,16 @@ bench-reports: setup ## How many usage reports the budget actor takes, and how f
 bench-live: setup ## What a live session costs, and how its interviewer sounds
 	@exec $(BIN)/python -m fleet.bench.live
 
+bench-telemetry: setup ## What traces cost a live session
+	@exec $(BIN)/python -m fleet.bench.telemetry
+
 bench-relay: setup ## Whether gathering reports on each node pays
 	@exec $(BIN)/python -m fleet.bench.relay
+
+bench-fleet-page: setup ## The fleet page over 500 sessions that change: frames, long tasks, CPU
+	@$(BIN)/python -m fleet.local.tools
+	@$(BIN)/python -m fleet.local.web && $(BIN)/python -m fleet.local.chromium
+	@exec $(BIN)/python -m tests.browser.smoothness
 
 bench-peer: setup ## This fleet beside a livekit-agents worker, on the same parts
 	@$(BIN)/python -m fleet.local.tools
@@ -110,5 +145,5 @@ upgrade: ## The same, with every dependency at its newest
 	@$(PYTHON) fleet/local/bootstrap.py upgrade
 
 clean: ## Remove what was made here (the shared cache under ~/.cache/interview-fleet stays)
-	rm -rf .venv out build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv out build dist serve/web/dist serve/web/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

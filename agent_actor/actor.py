@@ -33,8 +33,11 @@ from agent_actor.messages import (
 )
 from agent_actor.session import InterviewSession
 from agent_actor.settings import AgentSettings, TransportKind
+from agent_actor.telemetry import FLUSH_DEADLINE_S, open_tracer, trace_id_of
 from agent_actor.transport import LiveKitTransport, Transport
 from agent_actor.warm import WarmParts, restore_priority, warm_process
+
+PASSING_FLUSH_S = 0.1
 
 
 class SessionActor:
@@ -51,6 +54,7 @@ class SessionActor:
         # The outcome is also in run()'s result; nobody needs to have asked for it here.
         self._joined.add_done_callback(lambda f: f.cancelled() or f.exception())
         self._warm = WarmParts(self._settings)
+        self._tracer = open_tracer("session-actor")
         self._assigned: SessionId | None = None
         self._session: InterviewSession | None = None
 
@@ -126,6 +130,8 @@ class SessionActor:
 
     async def _serve(self, assignment: Assignment, budget: Any | None) -> SessionResult:
         structlog.contextvars.bind_contextvars(session_id=assignment.session_id)
+        if (trace_id := trace_id_of(assignment.traceparent)) is not None:
+            structlog.contextvars.bind_contextvars(trace_id=trace_id)
         journal = JournalWriter(
             self._settings.redis_url,
             self._settings.redis_namespace,
@@ -147,11 +153,17 @@ class SessionActor:
             on_joined=self._on_joined,
             actor_id=self._actor_id,
             opened=self._warm.opened,
+            tracer=self._tracer,
         )
         try:
             result = await self._session.run()
             await self._warm.aclose()
-            return replace(result, preopened=(await self.ping()).ahead)
+            # Whoever has the result may end this process at once. For a successor to begin it is
+            # needed first: then a collector is not waited for as long.
+            passed_on = result.handed_over or result.falls_over
+            await self._tracer.flush(PASSING_FLUSH_S if passed_on else FLUSH_DEADLINE_S)
+            ahead = (await self.ping()).ahead
+            return replace(result, preopened=ahead, spans_lost=self._tracer.lost)
         finally:
             await journal.aclose()
 

@@ -38,6 +38,14 @@ to reach it."""
 SAY_TRIES = 3
 """How often words are asked for that do not begin. The plugins wait 10 s (OpenAI) or 5 s (Gemini)
 for each, and discard or interrupt what then comes of the one before."""
+UNANSWERED_S = 8.0
+"""Beyond the silence that ends a turn: how much longer a greeting may stay without a word."""
+GREETED_AGAIN = 2
+"""How often. A participant's terminal may take seconds until it plays what it receives, long after
+the server has said that it listens. Who has not heard a question does not answer, and both would
+wait for each other."""
+GREETING_S = 30.0
+"""A greeting that has not begun by then is the provider's failure, not the participant's."""
 REHEARD_S = 4.0
 """How long the provider may take to answer what it is sent a second time."""
 
@@ -154,6 +162,7 @@ class Conductor:
         self._listened_to = True
         await self._carry_out(phases.Begin())
         self._say(prompting.opening(self._config))
+        self._prompting = asyncio.create_task(self._greet_again())
 
     async def tick(self) -> None:
         await self._carry_out(phases.Tick())
@@ -361,8 +370,25 @@ class Conductor:
         """Speak unasked, but never over a participant who is speaking or thinking: only after
         a silence as long as the one that ends a turn, and ``more_s``."""
         self._stop_prompting()
-        quiet_s = self._config.vad_config.silence_duration_ms / 1000 + 0.5 + more_s
-        self._prompting = asyncio.create_task(self._prompt_after(quiet_s, instructions))
+        self._prompting = asyncio.create_task(
+            self._prompt_after(self._quiet_s(more_s), instructions)
+        )
+
+    def _quiet_s(self, more_s: float) -> float:
+        return self._config.vad_config.silence_duration_ms / 1000 + 0.5 + more_s
+
+    async def _greet_again(self) -> None:
+        quiet_s = self._quiet_s(UNANSWERED_S)
+        for _ in range(GREETED_AGAIN):
+            before = self._voice.spurts
+            await self._voice.wait_spoken(GREETING_S)
+            if self._voice.spurts == before:
+                return
+            quiet = await self._voice.wait_quiet(quiet_s)
+            if not quiet or self._voice.participant_heard or self._state.closed:
+                return
+            self._record(EventKind.NOTE, text="nobody answers: greeted again")
+            self._say(prompting.NOT_ANSWERED)
 
     async def _prompt_after(self, quiet_s: float, instructions: str) -> None:
         if await self._voice.wait_quiet(quiet_s):

@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from agent_actor import checkpoint
+from agent_actor.changes import CHANGED, changes_key
 from agent_actor.checkpoint import Checkpoint, checkpoint_key
 from agent_actor.contract import SessionId
 from agent_actor.errors import CheckpointUnavailable
@@ -53,10 +54,12 @@ _log = structlog.get_logger(__name__)
 # "_n:<attempt>" in the live hash is the number of the last entry written: a batch that is sent
 # again, because its first answer was lost, adds nothing. "_attempt" keeps the live state of a
 # replaced actor from covering its successor's, and its checkpoint likewise.
-_WRITE = """
--- KEYS: journal, live, tombstone, checkpoint. ARGV: attempt, max_stream, ttl_s, number of live
--- fields * 2, number of checkpoint fields * 2, live fields ..., checkpoint fields ..., then for
--- each entry: n, kind, at, attempt, data
+_WRITE = (
+    CHANGED
+    + """
+-- KEYS: journal, live, tombstone, checkpoint, changes. ARGV: attempt, max_stream, ttl_s, number of
+-- live fields * 2, number of checkpoint fields * 2, live fields ..., checkpoint fields ..., then
+-- for each entry: n, kind, at, attempt, data
 if redis.call('EXISTS', KEYS[3]) == 1 then return 'erased' end
 local attempt = tonumber(ARGV[1])
 local last = tonumber(redis.call('HGET', KEYS[2], '_n:' .. ARGV[1]) or '0')
@@ -80,8 +83,10 @@ if first > 6 and attempt >= tonumber(redis.call('HGET', KEYS[2], '_attempt') or 
 end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
+changed(KEYS[5], KEYS[2])
 return 'ok'
 """
+)
 
 # From then on what the predecessor still writes covers nothing: it may be frozen, not dead.
 _RECALL = """
@@ -122,6 +127,7 @@ class JournalWriter:
             live_key(namespace, session_id),
             erased_key(namespace, session_id),
             checkpoint_key(namespace, session_id),
+            changes_key(namespace),
         ]
         self._attempt = attempt
         self._ttl_s = ttl_s
@@ -185,7 +191,7 @@ class JournalWriter:
                 while True:
                     try:
                         flat = await self._recall_script(
-                            keys=self._keys[1:], args=[self._attempt, self._ttl_s]
+                            keys=self._keys[1:4], args=[self._attempt, self._ttl_s]
                         )
                         break
                     except (RedisError, OSError):

@@ -42,6 +42,7 @@ class Assignment:
     """Whom it is going to talk to, by what the contract says: a connection can be opened before the
     contract has been read. What the room says counts."""
     traceparent: str | None = None
+    """Of the attempt, in the session's trace (W3C Trace Context). None: nothing is traced."""
     metadata: str | None = field(default=None, repr=False)
     """The contract, where it is not to be read from the room: there is none (a rehearsal), or it
     is not ours."""
@@ -118,6 +119,16 @@ class TokenCounts:
             cached_audio=self.cached_audio + other.cached_audio,
             output_text=self.output_text + other.output_text,
             output_audio=self.output_audio + other.output_audio,
+        )
+
+    def __sub__(self, other: TokenCounts) -> TokenCounts:
+        return TokenCounts(
+            input_text=self.input_text - other.input_text,
+            input_audio=self.input_audio - other.input_audio,
+            cached_text=self.cached_text - other.cached_text,
+            cached_audio=self.cached_audio - other.cached_audio,
+            output_text=self.output_text - other.output_text,
+            output_audio=self.output_audio - other.output_audio,
         )
 
     @property
@@ -235,8 +246,12 @@ class SessionResult:
     first audio frame."""
     falls_over: bool = False
     """The session is not over: its provider failed, and the contract names another one."""
+    silences_s: tuple[float, ...] = ()
+    """From the end of each of the participant's turns to the first audio of its answer."""
     preopened: Mapping[str, int] = field(default_factory=dict)
     """What became of connections that its actor opened ahead, by ``Fate``."""
+    spans_lost: int = 0
+    """Of its trace, spans that no collector took."""
     handed_over: bool = False
     """The interview is not over: another actor is to carry it on. ``end_reason`` is for the case
     that none does."""

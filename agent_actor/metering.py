@@ -26,6 +26,7 @@ from agent_actor.conversation import BYTES_PER_TEXT_TOKEN, Conversation, Mark, t
 from agent_actor.messages import PicoUsd, TokenCounts, UsageReport
 from agent_actor.pricing import Rate, TranscriptionRate
 from agent_actor.wire_events import (
+    AnswerDue,
     AudioDelta,
     ConnectionLost,
     ContextLimit,
@@ -113,6 +114,8 @@ class Meter:
         self._by_server = True
         self._turn_open = False
         """The server is about to answer a turn, and has not said so yet."""
+        self._answer_due = False
+        """The same by our own ears: it may be so. Reported, and nothing else goes by it."""
         self._seq = 0
         self._spent = 0
         self.tokens = TokenCounts()
@@ -243,7 +246,7 @@ class Meter:
             tokens=self.tokens,
             spent_pico_usd=self._spent,
             estimate_pico_usd=self.estimate_pico,
-            at_risk_pico_usd=self.at_risk_pico,
+            at_risk_pico_usd=self.at_risk_pico + self._due_pico(),
             goodbye_pico_usd=self.goodbye_pico,
             response_pico_usd=self.worst_response_pico(),
             minute_pico_usd=self.worst_minute_pico(),
@@ -257,7 +260,8 @@ class Meter:
     # Events
 
     def feed(self, event: WireEvent) -> bool:
-        """Take one event. True when money moved: something was billed, or a response began."""
+        """Take one event. True when money moved: something was billed, or a response began or may
+        have begun."""
         match event:
             case ResponseCreated():
                 return self._created(event)
@@ -293,6 +297,9 @@ class Meter:
                 self._refused(code, id_)
             case UserTurn():
                 self._turn_open = self._by_server and not self.responding
+            case AnswerDue(due=due):
+                begins, self._answer_due = due and not self._answer_due, due
+                return begins
             case TurnTaking(by_server=by_server):
                 self._by_server = by_server
             case ProviderSession() | GoAway():
@@ -302,6 +309,7 @@ class Meter:
     def _created(self, event: ResponseCreated) -> bool:
         if event.id in self._settled or event.id in self._under:
             return False
+        self._answer_due = False
         # Usage that has not come by the time the next response begins is not expected any more.
         for id_ in [i for i, u in self._under.items() if u.ended]:
             self._charge_bound(id_)
@@ -384,6 +392,7 @@ class Meter:
             )
 
     def _lose(self) -> bool:
+        self._answer_due = False
         asked, self._asked = self._asked, []
         if self._turn_open:
             asked.append(_Asked(id=None, max_output_tokens=None, alone=False))
@@ -453,6 +462,11 @@ class Meter:
         if asked.alone:
             return self.alone_pico(asked.max_output_tokens)
         return self.worst_response_pico(asked.max_output_tokens)
+
+    def _due_pico(self) -> int:
+        """Whoever dies now has nobody to report what the server is perhaps generating already."""
+        unsaid = self._answer_due and not self._turn_open and not self.responding
+        return self.worst_response_pico() if unsaid else 0
 
     def _untranscribed_pico(self) -> int:
         speaking_ms = self._conversation.speaking_ms

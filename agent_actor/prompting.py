@@ -28,6 +28,10 @@ WRAP_UP = (
 )
 WELCOME_BACK = "The participant lost the connection and is back. Welcome them back in one short "
 WELCOME_BACK += "sentence and take up the question again."
+NOT_ANSWERED = (
+    "The participant is there but has not said anything yet; perhaps they could not hear you. "
+    "Greet them in one short sentence, ask whether they hear you, then ask your question again."
+)
 CARRY_ON = (
     "Your connection was lost for a moment: your last words, or the participant's, did not get "
     "through. Apologise in a few words and take up the interview where it was."

@@ -13,6 +13,8 @@ from agent_actor.errors import AgentError
 from agent_actor.journal import EventKind, LiveState
 from agent_actor.journal_writer import JournalWriter
 
+Watch = Callable[[EventKind, Mapping[str, Any]], None]
+
 
 @dataclass
 class Outcome:
@@ -34,10 +36,12 @@ class Recorder:
     """Writes events into the journal and keeps the live state beside them up to date.
 
     ``refresh`` fills in what others know (phase, money, who speaks); it is asked at each change.
+    ``watch`` is shown every event.
     """
 
-    def __init__(self, journal: JournalWriter) -> None:
+    def __init__(self, journal: JournalWriter, watch: Watch = lambda kind, data: None) -> None:
         self._journal = journal
+        self._watch = watch
         self._state = SessionState.ASSIGNED
         self.outcome = Outcome()
         self.refresh: Callable[[LiveState], LiveState] = lambda live: live
@@ -48,6 +52,7 @@ class Recorder:
 
     def record(self, kind: EventKind, **data: Any) -> None:
         self._journal.record(kind, **data)
+        self._watch(kind, data)
         self.publish()
 
     def enter(self, state: SessionState, **more: Any) -> None:

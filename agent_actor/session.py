@@ -64,9 +64,11 @@ from agent_actor.providers.factory import build_provider, is_capped, new_meter, 
 from agent_actor.providers.openai import TRANSCRIPTION_MODEL
 from agent_actor.rates import load_rates
 from agent_actor.recorder import Recorder
+from agent_actor.session_trace import SessionTrace
 from agent_actor.settings import AgentSettings
 from agent_actor.signals import Broken, HandOver, ProtocolOver, Signal, TurnToAnswer
 from agent_actor.spending import AskBudget, Spending
+from agent_actor.telemetry import NO_TRACER, Tracer
 from agent_actor.transport import RoomChange, RoomEvent, Transport, ending_of
 
 log = structlog.get_logger(__name__)
@@ -100,6 +102,7 @@ class InterviewSession:
         on_joined: Callable[[JoinReport], None],
         actor_id: ActorId,
         opened: Callable[[str], Awaitable[Any | None]] = nothing_opened,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._assignment = assignment
         self._settings = settings
@@ -108,7 +111,8 @@ class InterviewSession:
         self._on_joined = on_joined
         self._actor_id = actor_id
         self._opened = opened
-        self._recorder = Recorder(journal)
+        self._trace = SessionTrace(tracer, assignment)
+        self._recorder = Recorder(journal, self._trace.saw)
         self._dialogue = Dialogue()
         self._contract = ""
         self._left: Checkpoint | None = None
@@ -177,6 +181,7 @@ class InterviewSession:
                 self._recorder.publish()
             else:
                 self._recorder.enter(SessionState.GONE, **self._owed())
+            self._close_trace()
         return self._result()
 
     # --- the stages
@@ -363,6 +368,7 @@ class InterviewSession:
             on_turn=lambda: self._signals.put_nowait(TurnToAnswer()),
             take_turns=self._take_turns,
             listen=self._listen,
+            on_answer=lambda answer: self._trace.answered(answer, config.provider, rate.model),
         )
 
     def _take_turns(self, by_server: bool) -> None:
@@ -611,6 +617,13 @@ class InterviewSession:
         log.warning("session ended by an error", code=error.code, error=str(error))
         self._recorder.outcome.end(_reason_for(error), error)
 
+    def _close_trace(self) -> None:
+        outcome = self._recorder.outcome
+        self._trace.close(
+            reason=outcome.reason.value if outcome.reason else None,
+            error=outcome.error.code if outcome.error else None,
+        )
+
     def _result(self) -> SessionResult:
         outcome = self._recorder.outcome
         error = outcome.error
@@ -630,6 +643,7 @@ class InterviewSession:
             provider_sessions=tuple(outcome.provider_sessions),
             unmapped=outcome.unmapped,
             silence_s=self._silence_s,
+            silences_s=self._spending.silences_s if self._spending else (),
             handed_over=left and not self._falls_over,
             falls_over=self._falls_over,
         )

@@ -11,15 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
 
+from agent_actor.answers import Answer, Answers
 from agent_actor.conductor import Record
 from agent_actor.cost_feed import Cost
 from agent_actor.journal import EventKind
-from agent_actor.messages import Allowance, Assignment, UsageReport, Verdict, to_micro_usd
+from agent_actor.messages import (
+    Allowance,
+    Assignment,
+    TokenCounts,
+    UsageReport,
+    Verdict,
+    to_micro_usd,
+)
 from agent_actor.metering import Meter
 from agent_actor.permits import Permit
 from agent_actor.providers.base import RawEvent
@@ -50,7 +58,7 @@ class Spending:
     ``on_verdict`` is called once for each step up: WRAP_UP, then END. ``on_turn``: the
     participant has said something that the server will not answer by itself, and that there is
     money to answer. ``take_turns`` tells the provider whether its server may answer by itself,
-    ``listen`` that it may hear again.
+    ``listen`` that it may hear again. ``on_answer``: a response is over.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class Spending:
         on_turn: Callable[[], None],
         take_turns: Callable[[bool], None],
         listen: Callable[[], None],
+        on_answer: Callable[[Answer], None] = lambda answer: None,
         now: Callable[[], float] = time.time,
         retry_s: float = RETRY_S,
     ) -> None:
@@ -85,6 +94,8 @@ class Spending:
         self._on_turn = on_turn
         self._take_turns = take_turns
         self._listen = listen
+        self._on_answer = on_answer
+        self._answers = Answers()
         self._deaf = False
         self._now = now
         self._retry_s = retry_s
@@ -105,8 +116,7 @@ class Spending:
 
     def server_event(self, raw: RawEvent) -> None:
         for event in self._wire.read(raw):
-            if self._meter.feed(event):
-                self._report_now.set()
+            self._feed(event)
             match event:
                 case TurnTaking(by_server=by_server):
                     self._purse.confirmed(server_begins=by_server)
@@ -122,7 +132,8 @@ class Spending:
             self._listen()
 
     def client_event(self, event: WireEvent) -> None:
-        self._meter.feed(event)
+        if self._meter.feed(event):
+            self._report_now.set()
 
     def permit(self) -> Permit | None:
         """Bounds for a response that is about to be asked for; None: do not ask."""
@@ -150,8 +161,7 @@ class Spending:
         """What was under way, or asked for, is charged at its upper bound."""
         self._online = False
         self._hushed.set()
-        if self._meter.feed(ConnectionLost()):
-            self._report_now.set()
+        self._feed(ConnectionLost())
         self._settled.set()
 
     @property
@@ -228,6 +238,7 @@ class Spending:
         """The final report: what is still open is charged at its upper bound. It is tried until
         it is delivered or ``SETTLE_DEADLINE_S`` is over; the session's result carries it too.
         """
+        self._tell(self._answers.close(self._now()))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_DEADLINE_S):
                 while True:
@@ -269,7 +280,28 @@ class Spending:
             unpriced_responses=meter.unpriced_responses,
         )
 
+    @property
+    def silences_s(self) -> tuple[float, ...]:
+        """Before each answer to a turn of the participant's, see ``Answer``."""
+        return tuple(self._answers.silences_s)
+
     # --- inside
+
+    def _feed(self, event: WireEvent) -> None:
+        meter = self._meter
+        spent, tokens = meter.spent_pico, meter.tokens
+        if meter.feed(event):
+            self._report_now.set()
+        billed = TokenCounts() if meter.tokens is tokens else meter.tokens - tokens
+        self._tell(
+            self._answers.feed(
+                event, self._now(), tokens=billed, spent_pico_usd=meter.spent_pico - spent
+            )
+        )
+
+    def _tell(self, over: Sequence[Answer]) -> None:
+        for answer in over:
+            self._on_answer(answer)
 
     async def _report(self, *, final: bool) -> bool:
         report = self._meter.report(

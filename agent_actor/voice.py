@@ -21,6 +21,8 @@ class Voice:
         """How often the participant began to speak over the interviewer."""
         self.last: str | None = None
         """Who was the last to begin to speak."""
+        self.participant_heard = False
+        """The participant has spoken, for however long."""
         self._spoken_s = {"interviewer": 0.0, "participant": 0.0}
         self._quiet_since = self._last = clock()
         self._changed = asyncio.Event()
@@ -93,6 +95,7 @@ class Voice:
             self.last = "interviewer"
         elif participant and not self.participant:
             self.last = "participant"
+            self.participant_heard = True
         self.interviewer, self.participant = interviewer, participant
         self._quiet_since = self._clock()
         # A fresh event each time: every waiter wakes exactly once per change.

@@ -163,6 +163,14 @@ class ContextLimit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnswerDue:
+    """By what we hear a turn of the user's is over: the server may be answering it, where it says
+    nothing until its first word. False: it is not, or not any more."""
+
+    due: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConnectionLost:
     """Nothing more will come: what is under way is charged at its upper bound."""
 
@@ -187,5 +195,6 @@ WireEvent = (
     | TextSent
     | ResponseRequested
     | ContextLimit
+    | AnswerDue
     | ConnectionLost
 )

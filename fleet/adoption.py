@@ -44,6 +44,7 @@ def request_of(record: SessionRecord) -> StartRequest:
         limit_micro_usd=record.limit_micro_usd,
         session_timeout_s=record.session_timeout_s or LONGEST_SESSION_S,
         model=record.model,
+        traceparent=record.traceparent,
     )
 
 

@@ -59,6 +59,7 @@ from fleet.session_run import RunLimits
 from fleet.settings import FleetSettings
 from fleet.supervisor import SupervisorSnapshot, SupervisorTiming
 from fleet.supervisor_actor import SupervisorActor, SupervisorConfig
+from fleet.telemetry import Tracer, open_tracer
 
 START_DEADLINE_S = 60.0
 """For a control actor to answer: a worker process has to be started for each."""
@@ -72,6 +73,7 @@ QUEUE_LIMIT = 100
 EXPECTED_WARM_S = 6.0
 """Before any actor has started: what one took that imports everything by itself, 5.9 s."""
 BRIDGE_SETTLE_S = 3.0
+DISPATCHER = "dispatcher"
 JOB_DEADLINE_S = 60.0
 """A job that LiveKit has given us nobody else gets: its session may wait longer for an actor."""
 _MANY = (BRIDGE_PREFIX, RELAY_PREFIX, ACTOR_PREFIX)
@@ -191,17 +193,22 @@ async def stop_control_plane(
 
 
 async def open_dispatcher(
-    settings: FleetSettings, *, least_deadline_s: float = 0.0
+    settings: FleetSettings, *, least_deadline_s: float = 0.0, tracer: Tracer | None = None
 ) -> tuple[Dispatcher, Callable[[], Awaitable[None]]]:
-    """A dispatcher for one process of the ingress, and what closes it with all it opened."""
+    """A dispatcher for one process of the ingress, and what closes it with all it opened.
+
+    ``tracer``: the process's own, if it has one already; it is closed too.
+    """
     registry, livekit = Registry.from_settings(settings), LiveKitClient.from_settings(settings)
     plane = control_plane(settings)
+    tracer = tracer or open_tracer(DISPATCHER)
     parts = DispatchParts(
         roster=plane.roster,
         supervisor=plane.supervisor,
         budget=plane.budget,
         records=registry,
         rooms=livekit,
+        tracer=tracer,
         resolve_model=model_resolver(settings, lambda: datetime.now(UTC).date()),
     )
     limits = dispatch_limits(settings)
@@ -211,7 +218,7 @@ async def open_dispatcher(
 
     async def aclose() -> None:
         await dispatcher.aclose()
-        await asyncio.gather(registry.aclose(), livekit.aclose())
+        await asyncio.gather(registry.aclose(), livekit.aclose(), tracer.aclose())
 
     return dispatcher, aclose
 
@@ -291,6 +298,7 @@ def dispatch_limits(settings: FleetSettings) -> DispatchLimits:
         token_ttl_s=settings.participant_token_ttl_s,
         room_empty_timeout_s=settings.room_empty_timeout_s,
         rehearses=settings.rehearses,
+        contract_in_room=settings.contract_in_room,
     )
 
 
@@ -300,6 +308,7 @@ def _create(name: str, settings: FleetSettings, cls: type[Any], config: Any) -> 
         namespace=settings.ray_namespace,
         runtime_env=control_env(fork_server=settings.fork_server),
         num_cpus=0,
+        resources=settings.control_resources,
         max_restarts=-1,
         # Every method may run twice, so what was under way at a restart is simply asked again.
         max_task_retries=-1,

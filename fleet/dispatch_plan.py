@@ -42,6 +42,7 @@ class DispatchRequest:
     body_hash: str = ""
     respond_async: bool = False
     traceparent: str | None = None
+    """The trace that the session is a part of (W3C Trace Context)."""
     session_id: SessionId | None = None
     """Under which it has been admitted; None: it gets a new one."""
     room: str | None = None
@@ -92,6 +93,7 @@ def make_plan(
         limit_micro_usd=config.budget_limit_micro_usd,
         created_at=now,
         idempotency_key=request.claim,
+        traceparent=request.traceparent,
         session_timeout_s=config.session_timeout_seconds,
         no_show_s=config.no_show_seconds,
         reconnect_grace_s=config.reconnect_grace_seconds,

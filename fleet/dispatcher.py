@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from agent_actor import span_names
 from agent_actor.contract import (
     ContractInvalid,
     EndReason,
@@ -36,6 +37,8 @@ from agent_actor.contract import (
 )
 from agent_actor.messages import JoinReport, Verdict
 from agent_actor.messages import StopMode as StopMode
+from agent_actor.span_names import Attributes
+from agent_actor.telemetry import NO_TRACER, Span, Tracer
 from fleet.dispatch_plan import DispatchRequest, Plan, make_plan, own_room
 from fleet.endings import Endings, EndStep, Sleep
 from fleet.errors import (
@@ -49,6 +52,7 @@ from fleet.errors import (
     IdempotencyConflict,
     LiveKitError,
     RoomTaken,
+    SessionExists,
     SessionNotFound,
     StateConflict,
 )
@@ -102,6 +106,9 @@ class DispatchLimits:
     refusal_wait_s: float = 0.5
     """How long an answer that is to come at once waits for the session to be accepted or refused:
     one that has to wait for an actor is neither."""
+    contract_in_room: bool = True
+    """Whether the contract stands in the room's metadata, where the participant can read it too;
+    else it goes with the assignment, as a rehearsal's does."""
     rehearses: bool = False
     """Sessions are rehearsals: nobody enters their rooms, and the contract comes with the
     assignment."""
@@ -119,6 +126,7 @@ class DispatchParts:
     budget: BudgetClient
     records: Records
     rooms: Rooms
+    tracer: Tracer = NO_TRACER
     resolve_model: Callable[[SessionConfig], SessionConfig] = lambda config: config
     """Aliases and defaults; raises ModelUnpriced or ModelRetired."""
     new_id: Callable[[], str] = new_session_id
@@ -135,6 +143,7 @@ class _Dispatch:
     request: DispatchRequest
     plan: Plan
     steps: StepTimer
+    span: Span
     done: list[EndStep] = field(default_factory=list)
     accepted: asyncio.Event = field(default_factory=asyncio.Event)
     handed_over: bool = False
@@ -175,12 +184,14 @@ class Dispatcher:
         Once the record is written the dispatch is completed or undone even if the caller is
         cancelled. Raises agent_actor's ContractError or ProviderError, and FleetError.
         """
-        dispatch = self._validated(request)
+        span = self._parts.tracer.start(span_names.DISPATCH, parent=request.traceparent)
+        with span.guard():
+            dispatch = self._validated(request, span)
         return await asyncio.shield(self._tasks.start(self._claim(dispatch)))
 
     def check(self, request: DispatchRequest) -> None:
         """Raises what ``dispatch`` would raise for its contract, and begins nothing."""
-        self._validated(request)
+        self._validated(request, NO_TRACER.start(span_names.DISPATCH))
 
     async def stop(
         self,
@@ -203,22 +214,28 @@ class Dispatcher:
 
     # Steps
 
-    def _validated(self, request: DispatchRequest) -> _Dispatch:
+    def _validated(self, request: DispatchRequest, span: Span) -> _Dispatch:
         if self._closed:
             raise FleetDraining
         if request.config.rehearsal is not None and not self._limits.rehearses:
             problem = "this fleet does not rehearse (FLEET_TRANSPORT=memory)"
             raise ContractInvalid([FieldProblem(field="rehearsal", problem=problem)])
-        steps = StepTimer(self._parts.clock)
+        steps = StepTimer(self._parts.clock, span.step)
+        request = replace(request, traceparent=span.traceparent)
         with steps("validate"):
             session_id, now = request.session_id or self._parts.new_id(), self._parts.now()
             plan = make_plan(request, session_id, now, self._parts.resolve_model)
-        return _Dispatch(request=request, plan=plan, steps=steps)
+        span.note(_told(plan.record))
+        return _Dispatch(request=request, plan=plan, steps=steps, span=span)
 
     async def _claim(self, dispatch: _Dispatch) -> Dispatched:
-        with dispatch.steps("claim"):
+        with dispatch.span.guard(), dispatch.steps("claim"):
             created = await self._claimed(dispatch)
         if created.existing:
+            dispatch.span.note(
+                {span_names.EXISTING: True, span_names.SESSION_ID: created.record.session_id}
+            )
+            dispatch.span.end()
             return await self._replay(created.record, dispatch.request)
         dispatch.after = created.after
         if not dispatch.request.respond_async:
@@ -247,16 +264,28 @@ class Dispatcher:
 
     async def _claim_room(self, dispatch: _Dispatch) -> Created:
         """Until its session is over nobody else gets into the room. Raises IdempotencyConflict: a
-        session has another room by this name."""
-        return await self._parts.records.create(
-            dispatch.plan.record, body_hash=dispatch.request.room_sid, exclusive=True
-        )
+        session has another room by this name; SessionExists: it was handed over before."""
+        record = dispatch.plan.record
+        try:
+            return await self._parts.records.create(
+                record, body_hash=dispatch.request.room_sid, exclusive=True
+            )
+        except SessionExists:
+            known = await self._parts.records.get(record.session_id)
+            if known.state is not SessionState.QUEUED:
+                raise
+            # Whoever claimed the room for it was lost before it had handed it over. No step that
+            # follows does more the second time than the first.
+            return Created(record=known, existing=False)
 
     async def _is_over(self, session_id: str) -> bool:
         return await self._parts.supervisor.wait_over(SessionId(session_id), HANDOVER_S)
 
     async def _start(self, dispatch: _Dispatch) -> SessionRecord:
-        report = await self._whole(dispatch, self._take_steps(dispatch), self._limits.deadline_s)
+        with dispatch.span.guard():
+            steps = self._take_steps(dispatch)
+            report = await self._whole(dispatch, steps, self._limits.deadline_s)
+        dispatch.span.end()
         return await self._joined(dispatch, report)
 
     async def _whole(
@@ -313,7 +342,7 @@ class Dispatcher:
         with dispatch.steps("room"):
             await self._parts.rooms.create_room(
                 dispatch.plan.record.room,
-                metadata=dispatch.plan.metadata,
+                metadata=dispatch.plan.metadata if self._limits.contract_in_room else "",
                 empty_timeout_s=self._empty_timeout_s(dispatch.plan),
                 departure_timeout_s=ceil(dispatch.plan.config.reconnect_grace_seconds)
                 + ROOM_OUTLIVES_S,
@@ -323,7 +352,9 @@ class Dispatcher:
         session_id, record = dispatch.session_id, dispatch.plan.record
         study_id, limit = StudyId(record.study_id), record.limit_micro_usd
         provider = record.provider
-        by_hand = self._limits.rehearses or dispatch.request.room is not None
+        limits = self._limits
+        own_room = dispatch.request.room is None
+        in_room = own_room and limits.contract_in_room and not limits.rehearses
         someone = record.participant_identity if dispatch.request.first_comer else None
         with dispatch.steps("budget"):
             allowance = await self._parts.budget.open(session_id, study_id, provider, limit)
@@ -338,9 +369,9 @@ class Dispatcher:
             limit_micro_usd=limit,
             session_timeout_s=dispatch.plan.config.session_timeout_seconds,
             model=record.model,
-            wait_for_actor_s=self._limits.wait_for_actor_s,
+            wait_for_actor_s=limits.wait_for_actor_s,
             traceparent=dispatch.request.traceparent,
-            metadata=dispatch.plan.metadata if by_hand else None,
+            metadata=None if in_room else dispatch.plan.metadata,
             first_comer_as=someone,
         )
 
@@ -479,6 +510,15 @@ async def _both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -
         other.cancel()
         await asyncio.gather(one, other, return_exceptions=True)
     return one.result(), other.result()
+
+
+def _told(record: SessionRecord) -> Attributes:
+    said = {
+        span_names.SESSION_ID: record.session_id,
+        span_names.STUDY_ID: record.study_id,
+        span_names.GEN_AI_REQUEST_MODEL: record.model,
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _reason_for(error: Exception) -> EndReason:

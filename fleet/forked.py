@@ -18,6 +18,8 @@ _CONTROL = (
     "fleet.budget.actor",
     "fleet.roster_actor",
     "fleet.supervisor_actor",
+    # A bridge is handed how to open a dispatcher.
+    "fleet.control",
 )
 
 

@@ -15,11 +15,17 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
+from agent_actor.contract import EndReason, Provider
 from agent_actor.messages import SessionResult
+from fleet.attempts import JOIN_TIMEOUT, NODE_LOST, OUT_OF_MEMORY
+from fleet.reaping import Kind
+from fleet.roster_model import Why
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 HANDED_OVER = "handed_over"
+MICRO_PER_USD = 1_000_000
+PICO_PER_USD = 1_000_000_000_000
 _WARM_S = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 _NODE_S = (10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0)
 _SHORT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -38,6 +44,8 @@ class Spec:
     labels: tuple[str, ...]
     meaning: str
     buckets_s: tuple[float, ...] = ()
+    known: tuple[str, ...] = ()
+    """Values of its one label, counted from 0: else an increase to 1 would be none."""
 
 
 SPECS = (
@@ -68,6 +76,19 @@ SPECS = (
         buckets_s=_WARM_S,
     ),
     Spec(
+        name="fleet_cold_starts_total",
+        kind=Counter,
+        labels=(),
+        meaning="Sessions that found no warm actor, or no slot, and waited for one.",
+    ),
+    Spec(
+        name="fleet_turned_away_total",
+        kind=Counter,
+        labels=("why",),
+        known=tuple(Why),
+        meaning="Sessions that were refused an actor, at once or after their wait.",
+    ),
+    Spec(
         name="fleet_dispatch_retries_total",
         kind=Counter,
         labels=("cause",),
@@ -95,6 +116,13 @@ SPECS = (
         buckets_s=_JOIN_S,
     ),
     Spec(
+        name="fleet_turn_silence_seconds",
+        kind=Histogram,
+        labels=("provider",),
+        meaning="From the end of a participant's turn to the first audio of its answer.",
+        buckets_s=_SILENCE_S,
+    ),
+    Spec(
         name="fleet_sessions_ended_total",
         kind=Counter,
         labels=("provider", "reason"),
@@ -111,18 +139,39 @@ SPECS = (
         name="fleet_unpriced_responses_total",
         kind=Counter,
         labels=("provider",),
+        known=tuple(Provider),
         meaning="Responses charged an upper bound: without usage, or of a model without a rate.",
+    ),
+    Spec(
+        name="fleet_unpriced_usd_total",
+        kind=Counter,
+        labels=("provider",),
+        meaning="The upper bounds charged where no usage came.",
+    ),
+    Spec(
+        name="fleet_overspent_sessions_total",
+        kind=Counter,
+        labels=(),
+        meaning="Sessions that cost more than their limit.",
+    ),
+    Spec(
+        name="fleet_overspend_usd_total",
+        kind=Counter,
+        labels=(),
+        meaning="By how much.",
     ),
     Spec(
         name="fleet_session_actor_kills_total",
         kind=Counter,
         labels=("cause",),
+        known=(*EndReason, JOIN_TIMEOUT),
         meaning="Actors killed: by the end reason that they did not obey, or join_timeout.",
     ),
     Spec(
         name="fleet_recoveries_total",
         kind=Counter,
         labels=("cause",),
+        known=("actor_lost", OUT_OF_MEMORY, NODE_LOST, "control_plane_unavailable"),
         meaning="Interviews that another actor was sent to carry on, by why theirs was lost.",
     ),
     Spec(
@@ -162,6 +211,7 @@ SPECS = (
         name="fleet_reaped_total",
         kind=Counter,
         labels=("kind",),
+        known=tuple(Kind),
         meaning="What had no partner any more and was ended or taken over, see fleet.reaping.",
     ),
     Spec(
@@ -214,6 +264,12 @@ SPECS = (
         meaning="Jobs that were assigned for a room that had its session already.",
     ),
     Spec(
+        name="fleet_spans_lost_total",
+        kind=Counter,
+        labels=(),
+        meaning="Spans of traces that no collector took.",
+    ),
+    Spec(
         name="fleet_livekit_call_seconds",
         kind=Histogram,
         labels=("call", "outcome"),
@@ -258,15 +314,30 @@ class Metrics:
         self.histogram("fleet_session_seconds", provider=provider).observe(result.duration_s)
         unpriced = self.counter("fleet_unpriced_responses_total", provider=provider)
         unpriced.inc(result.usage.unpriced_responses if result.usage else 0)
+        bounds_pico = result.usage.unpriced_pico_usd if result.usage else 0
+        self.counter("fleet_unpriced_usd_total", provider=provider).inc(bounds_pico / PICO_PER_USD)
+        self.spans_lost(result.spans_lost)
+        for silence_s in result.silences_s:
+            silences = self.histogram("fleet_turn_silence_seconds", provider=provider)
+            silences.observe(silence_s)
         if result.metadata_wait_s is not None:
             self.histogram("fleet_metadata_wait_seconds").observe(result.metadata_wait_s)
         if result.first_audio_s is not None:
             first_audio = self.histogram("fleet_first_audio_seconds", provider=provider)
             first_audio.observe(result.first_audio_s)
-
         if result.silence_s is not None:
             silence = self.histogram("fleet_recovery_silence_seconds", provider=provider)
             silence.observe(result.silence_s)
+
+    def account_closed(self, *, spent_micro_usd: int, limit_micro_usd: int) -> None:
+        over = spent_micro_usd - limit_micro_usd
+        if over > 0:
+            self.counter("fleet_overspent_sessions_total").inc()
+            self.counter("fleet_overspend_usd_total").inc(over / MICRO_PER_USD)
+
+    def spans_lost(self, count: int) -> None:
+        """Fits ``open_tracer(on_lost=…)``."""
+        self.counter("fleet_spans_lost_total").inc(count)
 
     def exposition(self) -> bytes:
         """What ``/metrics`` answers, as CONTENT_TYPE."""
@@ -276,7 +347,10 @@ class Metrics:
         options: dict[str, Any] = {"registry": self.registry}
         if spec.buckets_s:
             options["buckets"] = spec.buckets_s
-        return spec.kind(spec.name, spec.meaning, spec.labels, **options)
+        metric = spec.kind(spec.name, spec.meaning, spec.labels, **options)
+        for value in spec.known:
+            metric.labels(value)
+        return metric
 
     def _get(self, name: str, kind: type[_M], labels: Mapping[str, str]) -> _M:
         metric = self._metrics[name]

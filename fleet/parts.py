@@ -44,9 +44,10 @@ class StartRequest:
     wait_for_actor_s: float = 10.0
     """How long a further attempt may wait for an actor."""
     traceparent: str | None = None
+    """Of its dispatch."""
     metadata: str | None = None
-    """The contract, for a session that has no room to read it from (a rehearsal), or a room that is
-    not ours to write into."""
+    """The contract, for a session that has no room to read it from (a rehearsal), a room that is
+    not ours to write into, or one in which it is not to be read."""
     first_comer_as: str | None = None
     """Whoever comes first is interviewed, and told by this identity. None: whom the contract
     names."""

@@ -148,6 +148,8 @@ class Pool:
         Raises FleetFull or FleetDraining; the session holds no permit then.
         """
         answer = self._roster.reserve(session_id, self._clock(), wait_s)
+        if isinstance(answer, Wait) and session_id not in self._waiters:
+            self._metrics.counter("fleet_cold_starts_total").inc()
         return await self._settled(session_id, [answer], wait_s)
 
     async def reassign(self, session_id: SessionId, wait_s: float) -> Reservation:
@@ -250,6 +252,7 @@ class Pool:
 
     def _turn_away(self, answer: TurnAway) -> None:
         log.info("session_turned_away", session_id=answer.session_id, why=answer.why.value)
+        self._metrics.counter("fleet_turned_away_total", why=answer.why.value).inc()
         waiter = self._waiters.pop(answer.session_id, None)
         if waiter is None:
             return

@@ -18,7 +18,8 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, Unpack
 
 import structlog
@@ -27,6 +28,7 @@ from agent_actor.contract import ActorId, EndReason, SessionId, SessionState
 from agent_actor.journal import EventKind, JournalEvent, LiveState
 from agent_actor.messages import StopMode, UsageReport
 from fleet.adoption import JournalReader, unheard
+from fleet.clusters import Clusters
 from fleet.dispatch_plan import session_of_room
 from fleet.endings import Sleep
 from fleet.errors import ActorLost, FleetError, NoAnswer, SessionNotFound
@@ -123,6 +125,7 @@ class ReapParts:
     journal: JournalReader
     metrics: Metrics
     sleep: Sleep
+    clusters: Clusters = field(default_factory=partial(Clusters, "main"))
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
     dice: Callable[[float, float], float] = random.uniform
@@ -188,15 +191,17 @@ class Reaper:
         books = (await parts.books.snapshot()).books.actors
         # Before the records: what they say is not older than it.
         at = parts.now()
-        active = [record async for record in parts.records.active()]
+        active = [r async for r in parts.records.active() if not r.is_gone]
+        elsewhere = (r.session_id for r in active if not parts.clusters.cares_for(r))
         return Look(
             rooms=rooms,
             actors=actors,
             accounts=accounts,
             books=books,
-            records={SessionId(r.session_id): r for r in active if not r.is_gone},
+            records={SessionId(r.session_id): r for r in active},
             runs={**before, **await parts.sessions.under_way()},
             owed=owed | parts.sessions.owed(),
+            elsewhere=frozenset(map(SessionId, elsewhere)),
             at=at,
             clock=parts.clock(),
         )
@@ -271,7 +276,7 @@ class Reaper:
 
     async def _take_over(self, session_id: SessionId) -> bool:
         record = await self._record(session_id)
-        if record is None or record.is_gone:
+        if record is None or record.is_gone or not self._parts.clusters.cares_for(record):
             return False
         self._parts.sessions.take_over(record)
         return True

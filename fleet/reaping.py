@@ -120,6 +120,8 @@ class Look:
     """Under way before or after all the rest was read."""
     owed: frozenset[SessionId]
     """Sessions that are over but for end steps that are tried again."""
+    elsewhere: frozenset[SessionId] = frozenset()
+    """Those of the records that another cluster looks after, see ``fleet.clusters``."""
     at: float
     """Epoch seconds, which records are written in, just before they were read."""
     clock: float
@@ -217,6 +219,8 @@ def misfits(look: Look, limits: ReapLimits) -> Iterator[Misfit]:
     known = look.records.keys() | look.runs.keys() | look.owed
     yield from _orphans(look, known)
     for session_id, record in look.records.items():
+        if session_id in look.elsewhere:
+            continue
         run = look.runs.get(session_id)
         if run is not None and not run.stopping:
             yield from _overstayed(look, limits, record, run)

@@ -66,10 +66,14 @@ class SessionRecord:
     phases: tuple[PhaseTiming, ...] = ()
     erased_at: float | None = None
     """When the participant's data was erased on request."""
+    cluster: str | None = None
+    """Whose supervisor looks after it, see ``fleet.clusters``; None: it is not said."""
     session_timeout_s: float | None = None
     no_show_s: float | None = None
     reconnect_grace_s: float | None = None
     """What its contract says, for those who cannot ask its actor; None: not written down."""
+    traceparent: str | None = None
+    """Of its dispatch: whatever is done for it later belongs to the same trace. None: no trace."""
 
     @property
     def is_gone(self) -> bool:
@@ -94,6 +98,7 @@ class RecordChanges(RecordFacts, total=False):
     """What may change while the session lives."""
 
     room: str
+    cluster: str
     actor_id: str | None
     node_id: str | None
     joined_at: float

@@ -14,6 +14,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self, Unpack, cast
 
 from redis.asyncio import Redis
@@ -70,7 +71,9 @@ def new_session_id() -> str:
 
 
 class Registry:
-    """``clock`` gives epoch seconds and only decides when ended records and observers expire."""
+    """``clock`` gives epoch seconds and only decides when ended records and observers expire.
+    ``cluster``: whose supervisor looks after the sessions that are created here.
+    """
 
     def __init__(
         self,
@@ -79,10 +82,12 @@ class Registry:
         *,
         record_ttl_s: int = 30 * DAY_S,
         idempotency_ttl_s: int = DAY_S,
+        cluster: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._redis = redis
         self._ns = namespace
+        self._cluster = cluster
         self._record_ttl_s = record_ttl_s
         self._idempotency_ttl_s = idempotency_ttl_s
         self._clock = clock
@@ -102,6 +107,7 @@ class Registry:
             settings.redis_namespace,
             record_ttl_s=settings.record_ttl_s,
             idempotency_ttl_s=settings.idempotency_ttl_s,
+            cluster=settings.cluster,
         )
 
     async def aclose(self) -> None:
@@ -131,6 +137,7 @@ class Registry:
         ``exclusive``: the key stands for something that one session has at a time. Its claim holds
         until the record is gone, however long that takes, and then goes over (``after``).
         """
+        record = replace(record, cluster=self._cluster)
         fields = to_fields(record)
         arguments = [
             *(self._ns, record.session_id, record.study_id, record.state.value, _member(record)),
@@ -163,11 +170,29 @@ class Registry:
             fields = await self._redis.hgetall(self._key(session_id))
         return from_fields(cast(dict[str, str], fields)) if fields else None
 
-    async def claimant(self, key: str) -> SessionRecord | None:
-        """Whose claim that is, or was if it is gone; None: nobody's that is known."""
-        with reaching("claimant"):
-            claim = await self._redis.get(f"{self._ns}:claim:{key}")
-        return await self.find(json.loads(claim)["session_id"]) if claim else None
+    async def claimants(self, keys: Sequence[str]) -> list[SessionRecord | None]:
+        """Of each key whose claim it is, or was if that session is gone; None: nobody's that is
+        known. Two calls of Redis, however many there are."""
+        if not keys:
+            return []
+        with reaching("claimants"):
+            claims = await self._redis.mget([f"{self._ns}:claim:{key}" for key in keys])
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for claim in claims:
+                    pipe.hgetall(self._key(json.loads(claim)["session_id"] if claim else ""))
+                return [from_fields(fields) if fields else None for fields in await pipe.execute()]
+
+    async def find_many(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
+        """Those of them that there are, in one round trip."""
+        if not session_ids:
+            return {}
+        with reaching("find_many"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for session_id in session_ids:
+                    pipe.hgetall(self._key(session_id))
+                found = await pipe.execute()
+        pairs = zip(session_ids, found, strict=True)
+        return {session_id: from_fields(fields) for session_id, fields in pairs if fields}
 
     async def update(
         self,

@@ -10,12 +10,17 @@ is not sharded (one primary, with or without replicas). Shapes (ns = namespace):
     {ns}:id                    string  the fleet's own
     {ns}:index:{study}:{state} zset    all scores 0; member "{created_us:016d}~{id}~{study}";
                                        "*" stands for every study or state, four sets a session
+    {ns}:changes               zset    which records changed last, see agent_actor.changes
     {ns}:expiry                zset    member as above, score = when the ended record expires
 """
 
 from __future__ import annotations
 
-_INDEX = """
+from agent_actor.changes import CHANGED
+
+_INDEX = (
+    CHANGED
+    + """
 local function index(ns, study, state) return ns .. ':index:' .. study .. ':' .. state end
 
 local function unindex(ns, member, study, state)
@@ -26,7 +31,10 @@ local function unindex(ns, member, study, state)
 end
 
 local function bare(json) return string.sub(json, 2, -2) end
+
+local function recorded(ns, id) changed(ns .. ':changes', ns .. ':session:' .. id) end
 """
+)
 
 SWEEP = (
     _INDEX
@@ -79,6 +87,7 @@ redis.call('ZADD', index(ns, '*', '*'), 0, member)
 redis.call('ZADD', index(ns, study, '*'), 0, member)
 redis.call('ZADD', index(ns, '*', state), 0, member)
 redis.call('ZADD', index(ns, study, state), 0, member)
+recorded(ns, id)
 if ARGV[6] ~= '' then
   redis.call('SET', claim, cjson.encode({session_id = id, body_hash = ARGV[7]}), 'EX', ARGV[8])
 end
@@ -132,6 +141,7 @@ if to ~= state then
     redis.call('ZADD', ns .. ':expiry', tonumber(ARGV[8]) + tonumber(ARGV[7]), member)
   end
 end
+recorded(ns, id)
 return {'ok', redis.call('HGETALL', key)}
 """
 )
@@ -148,6 +158,7 @@ local state = bare(had[1])
 if state ~= 'queued' then return {'conflict', state} end
 unindex(ns, had[3], bare(had[2]), state)
 redis.call('DEL', key)
+recorded(ns, id)
 if had[4] and had[4] ~= 'null' then
   local claim = ns .. ':claim:' .. cjson.decode('[' .. had[4] .. ']')[1]
   local known = redis.call('GET', claim)
@@ -184,7 +195,9 @@ return {'ok'}
 """
 )
 
-ANONYMISE = """
+ANONYMISE = (
+    _INDEX
+    + """
 -- ARGV: ns, session_id, now. Takes out what points to a person; money and life stay.
 local key = ARGV[1] .. ':session:' .. ARGV[2]
 if redis.call('EXISTS', key) == 0 then return {'missing'} end
@@ -194,5 +207,7 @@ if claim and claim ~= 'null' then
 end
 redis.call('HSET', key, 'participant_identity', '""', 'idempotency_key', 'null',
   'error', 'null', 'erased_at', ARGV[3])
+recorded(ARGV[1], ARGV[2])
 return {'ok', redis.call('HGETALL', key)}
 """
+)

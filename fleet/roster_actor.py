@@ -14,9 +14,11 @@ from fleet.crew import ActorSpec, RayCrew
 from fleet.errors import ActorMissing, FleetDraining
 from fleet.logs import configure_logs
 from fleet.metrics import Metrics
+from fleet.owned_tasks import OwnedTasks
 from fleet.pool import Pool, PoolSnapshot, Reservation
 from fleet.ray_calls import RemoteActor
 from fleet.roster_model import Arrangement, Handover, NodeId, RosterLimits
+from fleet.telemetry import keep_sending_metrics, of_registry
 
 ROSTER = "roster"
 SUPERVISOR = "supervisor"
@@ -40,6 +42,8 @@ class RosterActor:
         self._config = config
         self._metrics = Metrics()
         self._pool: Pool | None = None
+        self._beside = OwnedTasks(ROSTER)
+        """Telemetry."""
         self._opening = asyncio.Lock()
         self._closed = False
         # A restarted roster has no caller yet, but actors to keep.
@@ -86,6 +90,7 @@ class RosterActor:
         """Ends every session actor, live ones too. New sessions are refused for good."""
         pool = await self._ready()
         self._closed = True
+        await self._beside.aclose()
         await pool.aclose()
 
     async def _ready(self) -> Pool:
@@ -94,6 +99,9 @@ class RosterActor:
         async with self._opening:
             if self._pool is None:
                 self._pool = await self._opened()
+                self._beside.start(
+                    keep_sending_metrics(ROSTER, of_registry(self._metrics.registry))
+                )
         return self._pool
 
     async def _opened(self) -> Pool:

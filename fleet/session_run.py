@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -28,10 +29,13 @@ from agent_actor.messages import (
     StopMode,
     Verdict,
 )
+from agent_actor.span_names import SPENT_MICRO_USD
+from agent_actor.telemetry import NO_TRACER, Tracer
 from fleet import adoption, attempts
 from fleet.adoption import JournalReader
 from fleet.attempt_run import AttemptLimits, AttemptRun
 from fleet.attempts import AttemptEnd, Bounds, Next, Standing
+from fleet.clusters import Clusters
 from fleet.endings import Endings, EndStep, Sleep
 from fleet.errors import (
     BudgetUnavailable,
@@ -46,6 +50,7 @@ from fleet.outcomes import learned
 from fleet.parts import BudgetClient, Records, Rooms, RosterClient, StartRequest
 from fleet.preopened import count_result
 from fleet.records import LIFE, RANK, RecordChanges, SessionRecord
+from fleet.run_trace import RunTrace
 from fleet.session_actors import SessionActors
 from fleet.stopping import StopSwitch, cancelled, first_of
 from fleet.vitals import Vitals
@@ -97,6 +102,8 @@ class RunParts:
     journal: JournalReader
     endings: Endings
     metrics: Metrics
+    clusters: Clusters = field(default_factory=partial(Clusters, "main"))
+    tracer: Tracer = NO_TRACER
     now: Callable[[], float] = time.time
     sleep: Sleep = asyncio.sleep
 
@@ -157,7 +164,12 @@ class SessionRun:
         """The attempt under way carries on what was handed over to it."""
         self._fallen_over = False
         """To the provider that its contract names for that."""
+        self._taken_from_us = False
+        """By another cluster, which has its room and account now."""
         self._results: list[SessionResult] = []
+        self._trace = RunTrace(parts.tracer, request)
+        self._spent_micro_usd: int | None = None
+        """Once its account is closed."""
         self.first_join: asyncio.Future[JoinReport] = asyncio.get_running_loop().create_future()
         # Known from the record too: nobody has to wait for it.
         self.first_join.add_done_callback(lambda f: f.cancelled() or f.exception())
@@ -275,6 +287,7 @@ class SessionRun:
                 self._fallen_over = self._fallen_over or end.result.falls_over
                 self._parts.metrics.session_ended(end.result, self.request.provider)
                 count_result(self._parts.metrics, end.result)
+            self._trace.failed(end.error_code or end.end_reason.value)
             standing = Standing(
                 tries=self._tries,
                 recoveries=self.recoveries,
@@ -284,13 +297,16 @@ class SessionRun:
             if step is Next.END:
                 handed_over = end.result is not None and end.result.handed_over
                 return self._stopped_meanwhile(end) if handed_over else end
+            self._trace.begin_another(step, end)
             try:
-                await self._prepare(step)
+                with self._trace.guard():
+                    await self._prepare(step)
             except FleetError as error:
                 # Why the session failed is the attempt's error, not that there was no second.
                 log.warning("session_not_retried", session_id=session_id, code=error.code)
                 return self._stopped_meanwhile(end)
             if self._renewed is not None and self._renewed.verdict is Verdict.END:
+                self._trace.failed(EndReason.BUDGET_EXCEEDED.value)
                 return AttemptEnd(end_reason=EndReason.BUDGET_EXCEEDED, joined=True)
             self._begin_another(step, end)
 
@@ -344,13 +360,19 @@ class SessionRun:
         return AttemptEnd(end_reason=reason, joined=end.joined) if reason else end
 
     async def _run_attempt(self) -> AttemptEnd:
-        actor_id = await self._take_actor()
-        assignment = await self._assignment()
+        if self._attempt == 1:
+            self._trace.begin()
+        with self._trace.guard():
+            actor_id = await self._take_actor()
+            assignment = await self._assignment()
+        self._trace.assigned(actor_id, self._attempt)
         await self._parts.records.update(
             self.request.session_id,
             state=SessionState.ASSIGNED,
             attempt=self._attempt,
             actor_id=actor_id,
+            # It may have been one that is gone.
+            cluster=self._parts.clusters.own,
         )
         return await self._follow(actor_id, self._parts.actors.run(actor_id, assignment))
 
@@ -450,7 +472,7 @@ class SessionRun:
             assigned_at=self._parts.now(),
             provider=request.provider,
             model=request.model,
-            traceparent=request.traceparent,
+            traceparent=self._trace.traceparent,
             metadata=request.metadata,
             first_comer_as=request.first_comer_as,
             observers=await self._observers.for_assignment(),
@@ -477,6 +499,7 @@ class SessionRun:
 
     async def _note_joined(self, report: JoinReport) -> None:
         self._has_joined = True
+        self._trace.joined()
         request = self.request
         self._parts.metrics.histogram("fleet_join_seconds", provider=request.provider).observe(
             report.connect_s
@@ -519,7 +542,10 @@ class SessionRun:
             EndStep(name="actor", work=self._end_actor),
             EndStep(name="permit", work=lambda: parts.roster.release(session_id)),
         )
-        await _uninterrupted(parts.endings.run(session_id, steps))
+        with self._trace.ending(end, self._attempt) as span:
+            await _uninterrupted(parts.endings.run(session_id, steps))
+            if self._spent_micro_usd is not None:
+                span.note({SPENT_MICRO_USD: self._spent_micro_usd})
 
     async def _end_record(self, end: AttemptEnd, ended_at: float) -> None:
         changes: RecordChanges = {
@@ -533,20 +559,32 @@ class SessionRun:
                 self.request.session_id, end.end_reason, attempt=self._attempt, **changes
             )
         except (SessionNotFound, StateConflict) as error:
-            # Erased, or another attempt's by now: not ours to write any more.
+            # Erased, or another attempt's by now: not ours to write any more. That one is another
+            # cluster's, which took this one for gone: account and room are its own.
+            self._taken_from_us = isinstance(error, StateConflict)
             log.warning(
                 "record_not_ours_to_end", session_id=self.request.session_id, code=error.code
             )
 
     async def _close_account(self) -> None:
+        if self._taken_from_us:
+            return
         reports = [r.usage for r in self._results if r.usage is not None]
-        spent = await self._parts.budget.close(self.request.session_id, reports)
+        session_id, parts = self.request.session_id, self._parts
+        spent = await parts.budget.close(session_id, reports)
         if spent is not None:
-            await self._parts.records.add_facts(self.request.session_id, spent_micro_usd=spent)
+            record = await parts.records.add_facts(session_id, spent_micro_usd=spent)
+            if self._spent_micro_usd is None:
+                # A limit that was lowered to less than had been spent is not overspent.
+                limit = max(self.request.limit_micro_usd, record.limit_micro_usd)
+                parts.metrics.account_closed(spent_micro_usd=spent, limit_micro_usd=limit)
+            self._spent_micro_usd = spent
 
     async def _leave_room(self) -> None:
         """Whatever is left in the room is cut off; from somebody else's, only our agent is."""
         request, rooms = self.request, self._parts.rooms
+        if self._taken_from_us:
+            return
         if request.owns_room:
             await rooms.delete_room(request.room)
         else:

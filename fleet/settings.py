@@ -59,6 +59,9 @@ class FleetSettings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: Port = 8000
     """0 takes a free port."""
+    public_url: str | None = Field(default=None, pattern=r"^https?://[^\s/?#]+[^\s?#]*$")
+    """As participants' browsers reach the ingress, for their links; None: as whoever asks for a
+    session reaches it."""
     ingress_replicas: int = Field(default=1, ge=1, le=100)
     """With two or more, the API goes on while one that was lost is replaced."""
     api_key: SecretStr | None = None
@@ -76,6 +79,9 @@ class FleetSettings(BaseSettings):
     livekit_api_secret: SecretStr = Field(min_length=1, validation_alias="LIVEKIT_API_SECRET")
     livekit_timeout_s: Seconds = 3.0
     """For one call to the server's API."""
+    contract_in_room: bool = True
+    """Whether a session's contract stands in its room's metadata, for all in the room to read.
+    False: only its agent has it, from its assignment."""
     room_empty_timeout_s: int = Field(default=120, ge=10, le=3600)
     """The server removes a room in which nobody ever was after this: the last line of clean-up."""
     participant_token_ttl_s: int = Field(default=3600, ge=60, le=DAY_S)
@@ -92,6 +98,8 @@ class FleetSettings(BaseSettings):
     )
     redis_namespace: str = Field(default="fleet", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     redis_timeout_s: Seconds = 1.5
+    cluster: str = Field(default="main", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    """This Ray cluster's name among those that share the registry, as they do during an upgrade."""
 
     ray_address: str | None = Field(default=None, validation_alias="RAY_ADDRESS")
     """None starts a local one."""
@@ -135,6 +143,8 @@ class FleetSettings(BaseSettings):
     """How long after the last session was given its actor the warm pool is filled up again."""
     actor_cpus: float = Field(default=0.1, gt=0, le=16, allow_inf_nan=False)
     """Never 0: a node with zero-CPU actors only is judged idle and removed (ray #37733)."""
+    control_resource: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")
+    """A custom resource of the nodes that control actors are on, and of no others."""
     actor_warm_timeout_s: Seconds = 60.0
     fork_server: bool = True
     """Whether session actors are forked from a process that has imported everything, where the
@@ -245,6 +255,11 @@ class FleetSettings(BaseSettings):
             return ipaddress.ip_address(self.api_host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def control_resources(self) -> dict[str, float]:
+        """What a control actor asks of its node: next to nothing of what only their nodes have."""
+        return {} if self.control_resource is None else {self.control_resource: 0.001}
 
     @property
     def rehearses(self) -> bool:

@@ -13,6 +13,7 @@ import structlog
 from agent_actor.contract import ActorId, EndReason, SessionId
 from agent_actor.messages import Allowance, JoinReport, StopMode
 from fleet.adoption import request_of
+from fleet.cluster_watch import ClusterWatch
 from fleet.errors import FleetDraining, FleetError, SessionNotFound
 from fleet.escalation import Escalation, EscalationTiming
 from fleet.owned_tasks import OwnedTasks
@@ -62,8 +63,11 @@ class Supervisor:
         parts: RunParts,
         limits: RunLimits,
         timing: SupervisorTiming = SupervisorTiming(),
+        watch: ClusterWatch | None = None,
     ) -> None:
+        """``watch``: which other clusters use the registry; None: there are none."""
         self._parts = parts
+        self._watch = watch
         self._limits = limits
         self._timing = timing
         self._runs: dict[SessionId, SessionRun] = {}
@@ -288,12 +292,15 @@ class Supervisor:
                 await run.observe()
 
     async def _adopt(self) -> None:
-        """At the beginning: what an earlier supervisor ran. A record without an actor may still
-        have a dispatcher; those, and whatever nobody runs later on, are for the reaper to find."""
+        """At the beginning: what an earlier supervisor of this cluster ran. A record without an
+        actor may still have a dispatcher; those, and whatever nobody runs later on, are for the
+        reaper to find."""
         while not self._adopted.is_set():
             try:
+                if self._watch is not None:
+                    await self._watch.look()
                 async for record in self._parts.records.active():
-                    if record.actor_id is not None:
+                    if record.actor_id is not None and self._parts.clusters.cares_for(record):
                         self.take_over(record)
                 # Whoever asks after them is to know how they are.
                 await self._mirror()

@@ -17,6 +17,8 @@ from agent_actor.messages import Allowance, JoinReport, StopMode
 from fleet import ray_calls
 from fleet.arrival_book import RedisArrivalBook
 from fleet.clients import RayBudgetClient, RayRosterClient
+from fleet.cluster_watch import ClusterBook, ClusterWatch
+from fleet.clusters import Clusters
 from fleet.drain_book import DrainBook
 from fleet.drainer import Drainer, DrainParts
 from fleet.draining import WHOLE_FLEET, Drain
@@ -39,6 +41,7 @@ from fleet.session_actors import RaySessionActors
 from fleet.session_run import RunLimits, RunParts
 from fleet.settings import BudgetRelays, FleetSettings
 from fleet.supervisor import Supervisor, SupervisorSnapshot, SupervisorTiming
+from fleet.telemetry import keep_sending_metrics, of_registry, open_tracer
 
 log = structlog.get_logger(__name__)
 
@@ -60,9 +63,10 @@ class SupervisorActor:
         configure_logs(SUPERVISOR)
         self._config = config
         self._metrics = Metrics()
+        self._tracer = open_tracer(SUPERVISOR, on_lost=self._metrics.spans_lost)
         self._supervisor: Supervisor | None = None
         self._beside = OwnedTasks(SUPERVISOR)
-        """Reaper, drainer and scaler."""
+        """Reaper, drainer, scaler, telemetry, and the watch over other clusters."""
         self._opening = asyncio.Lock()
         self._closed = False
         # A restarted supervisor has no caller yet, but sessions to look after.
@@ -135,14 +139,17 @@ class SupervisorActor:
         try:
             # It has come to its end; the next fleet is to begin.
             await self._drain_book.drop(WHOLE_FLEET)
+            await self._watch.leave()
         except RegistryUnavailable as error:
-            log.warning("fleet_drain_not_forgotten", error=str(error))
+            log.warning("fleet_not_forgotten", error=str(error))
         await asyncio.gather(
             self._registry.aclose(),
             self._journal.aclose(),
             self._livekit.aclose(),
             self._drain_book.aclose(),
             self._arrival_book.aclose(),
+            self._cluster_book.aclose(),
+            self._tracer.aclose(),
         )
 
     async def _ready(self) -> Supervisor:
@@ -154,6 +161,10 @@ class SupervisorActor:
                 await self._supervisor.open()
                 self._beside.start(self._reaper(self._supervisor).keep_reaping())
                 self._beside.start(self._drainer.keep_draining())
+                self._beside.start(self._watch.keep_watching())
+                self._beside.start(
+                    keep_sending_metrics(SUPERVISOR, of_registry(self._metrics.registry))
+                )
                 if self._config.scaling is not None:
                     self._beside.start(self._scaler(self._config.scaling).keep_scaling())
         return self._supervisor
@@ -165,6 +176,9 @@ class SupervisorActor:
         self._journal = Journal.from_settings(settings)
         self._livekit = LiveKitClient.from_settings(settings)
         self._budget, self._roster = RayBudgetClient(namespace), RayRosterClient(namespace)
+        self._clusters = Clusters(settings.cluster)
+        self._cluster_book = ClusterBook.from_settings(settings)
+        self._watch = ClusterWatch(self._clusters, self._cluster_book, sleep=asyncio.sleep)
         relayed = settings.budget_relay is BudgetRelays.PER_NODE
         self._actors = RaySessionActors(namespace, self._budget.actor, relayed=relayed)
         parts = RunParts(
@@ -176,8 +190,10 @@ class SupervisorActor:
             journal=self._journal,
             endings=Endings(),
             metrics=self._metrics,
+            clusters=self._clusters,
+            tracer=self._tracer,
         )
-        supervisor = Supervisor(parts, self._config.limits, self._config.timing)
+        supervisor = Supervisor(parts, self._config.limits, self._config.timing, self._watch)
         self._drain_book = DrainBook.from_settings(settings)
         self._arrival_book = RedisArrivalBook.from_settings(settings)
         drain_parts = DrainParts(
@@ -211,6 +227,7 @@ class SupervisorActor:
             journal=self._journal,
             metrics=self._metrics,
             sleep=asyncio.sleep,
+            clusters=self._clusters,
         )
         every_s = self._config.settings.reap_every_s
         return Reaper(parts, self._config.reaping, every_s=every_s)

@@ -6,6 +6,7 @@ they are; serve/problems.py turns all of them into problem documents.
     ├── HeaderInvalid        400  a header or cursor that cannot be read
     ├── KeyMissing           401  no bearer key
     ├── KeyWrong             401  a bearer key that is not one of ours
+    ├── LinkInvalid          401  a participant's token that is not this session's
     ├── StudyNotFound        404
     ├── SessionOver          409  a limit or an observer for a session that has ended
     ├── SessionStarting      409  an observer for a session that has no room yet
@@ -17,6 +18,7 @@ they are; serve/problems.py turns all of them into problem documents.
     ├── RequestInvalid       422  names every bad field
     ├── HeadTooLarge         431  too many headers, or too long
     ├── NotReady             503  says which checks fail
+    ├── PagesMissing         503  the web pages were not built
     └── StillEnding          503  an erasure has to wait for the session's end
 """
 
@@ -77,6 +79,17 @@ class KeyWrong(ServeError):
         super().__init__(
             "the bearer key is not one that this ingress knows",
             headers={"WWW-Authenticate": 'Bearer realm="interview-fleet", error="invalid_token"'},
+        )
+
+
+class LinkInvalid(ServeError):
+    code = "link_invalid"
+    http_status = 401
+
+    def __init__(self) -> None:
+        super().__init__(
+            "send the participant's token of this session as 'Authorization: Bearer TOKEN'",
+            headers={"WWW-Authenticate": 'Bearer realm="interview"'},
         )
 
 
@@ -144,3 +157,11 @@ class NotReady(ServeError):
 class StillEnding(ServeError):
     code = "still_ending"
     http_status = 503
+
+
+class PagesMissing(ServeError):
+    code = "pages_missing"
+    http_status = 503
+
+    def __init__(self) -> None:
+        super().__init__("the web pages are not built here: run `python -m fleet.local.web`")

@@ -57,7 +57,7 @@ async def readyz(request: Request, ports: PortsDep) -> Response | Readiness:
 )
 async def metrics(ports: PortsDep, metrics: MetricsDep) -> Response:
     """Prometheus exposition; see docs/api.md for the names."""
-    gauges, texts = await asyncio.gather(_gauges(ports), ports.expositions())
+    gauges, texts = await asyncio.gather(fleet_gauges(ports), ports.expositions())
     return Response(metrics.render(gauges, Summed(texts)), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -75,7 +75,8 @@ async def _run(name: str, check: Check) -> CheckView:
     return CheckView(name=name, ready=problem is None, problem=problem)
 
 
-async def _gauges(ports: Ports) -> FleetGauges:
+async def fleet_gauges(ports: Ports) -> FleetGauges:
+    """One look at the fleet. Raises nothing: what could not be read is said in it."""
     crew, sessions, totals = await asyncio.gather(
         _try(ports.roster.crew()), _try(ports.sessions.counts()), _try(ports.money.totals())
     )

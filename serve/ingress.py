@@ -1,7 +1,8 @@
 """The ingress as a Ray Serve deployment, and how to start and stop it.
 
-On a cluster Serve imports it by path, ``serve.ingress:build``, and settings come from the
-replica's environment. ``start_ingress`` gives it the settings of whoever starts it.
+On a cluster Serve imports it by path, ``serve.ingress:build``: settings come from the replica's
+environment, and the first replica starts the control plane. ``start_ingress`` gives it the settings
+of whoever starts it, who has started that before.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fleet.settings import FleetSettings, load_settings
 from serve.app import create_app
 from serve.auth import KeyRing, may_listen
 from serve.ports import ProviderInfo
-from serve.wiring import on_a_cluster, open_ports, providers_of
+from serve.wiring import on_a_cluster, open_ports, providers_of, start_fleet
 
 APP_NAME = "interview-fleet"
 MAX_ONGOING_REQUESTS = 2_000
@@ -56,10 +57,13 @@ class Ingress:
         providers: tuple[ProviderInfo, ...] | None = None,
     ) -> None:
         configure_logs("ingress")
+        self._deployed_by_serve = settings is None
         self._settings = settings or on_a_cluster(load_settings())
         self._providers = providers or providers_of(os.environ)
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
+        if self._deployed_by_serve:
+            await start_fleet(self._settings)
         ports = await open_ports(self._settings, self._providers)
         return create_app(ports, keys=self._settings.api_keys)
 

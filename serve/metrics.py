@@ -5,6 +5,7 @@
     ingress_dispatch_step_seconds{step}              steps of sessions started here
     ingress_webhooks_total{kind}                     verified LiveKit events; "rejected"
     ingress_event_streams                            open SSE streams
+    ingress_spans_lost                               of traces, so far: no collector took them
     fleet_actors{state}                              warm, reserved, live, starting
     fleet_slots                                      most sessions at once
     fleet_queue                                      accepted sessions without an actor
@@ -19,7 +20,7 @@ answers. After them come the control actors' own metrics, fleet/metrics.py, adde
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -50,7 +51,8 @@ _KNOWN_WEBHOOKS = frozenset(
 class IngressMetrics:
     """One per app, in a registry of its own: two apps in a process do not mix."""
 
-    def __init__(self) -> None:
+    def __init__(self, spans_lost: Callable[[], float] = lambda: 0.0) -> None:
+        """``spans_lost``: how many by now, see Tracer."""
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "ingress_requests",
@@ -78,6 +80,10 @@ class IngressMetrics:
         self.event_streams = Gauge(
             "ingress_event_streams", "Open event streams.", registry=self.registry
         )
+        lost = Gauge(
+            "ingress_spans_lost", "Spans that no collector took, so far.", registry=self.registry
+        )
+        lost.set_function(spans_lost)
 
     def answered(self, *, method: str, route: str, status: int, seconds: float) -> None:
         self._requests.labels(method=method, route=route, status=str(status)).inc()

@@ -11,11 +11,21 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fleet.telemetry import (
+    HTTP_METHOD,
+    HTTP_REQUEST,
+    HTTP_ROUTE,
+    HTTP_STATUS,
+    NO_TRACER,
+    Span,
+    Tracer,
+)
 from serve.metrics import IngressMetrics
 from serve.problems import unexpected
 
 _log = structlog.get_logger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{8,64}")
+_TRACED = ("POST", "/v1/sessions")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked every few seconds by machines: logged at debug."""
 
@@ -23,16 +33,21 @@ _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 class Observed:
     """ASGI middleware, outermost. A caller's own X-Request-Id is kept if it looks like one."""
 
-    def __init__(self, app: ASGIApp, *, metrics: IngressMetrics) -> None:
+    def __init__(
+        self, app: ASGIApp, *, metrics: IngressMetrics, tracer: Tracer = NO_TRACER
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
+        span = self._span(scope)
+        state = scope.setdefault("state", {})
+        state |= {"request_id": request_id, "traceparent": span.traceparent}
         answer = _Answer(send, request_id)
         try:
             await self._app(scope, receive, answer.send)
@@ -43,6 +58,20 @@ class Observed:
             await response(scope, receive, answer.send)
         finally:
             self._note(scope, answer, request_id)
+            _end(span, answer.status)
+
+    def _span(self, scope: Scope) -> Span:
+        """Of a request for a session, as a part of what its caller traces. Others are not traced:
+        pollers would bury these."""
+        if (scope["method"], scope["path"]) != _TRACED:
+            return NO_TRACER.start(HTTP_REQUEST)
+        method, route = _TRACED
+        return self._tracer.start(
+            HTTP_REQUEST,
+            parent=Headers(scope=scope).get("traceparent"),
+            attributes={HTTP_METHOD: method, HTTP_ROUTE: route},
+            serves=True,
+        )
 
     def _note(self, scope: Scope, answer: _Answer, request_id: str) -> None:
         route = getattr(scope.get("route"), "path", None) or "unmatched"
@@ -88,6 +117,13 @@ class _Answer:
             # Answers hold tokens and states; nothing here may be kept by a cache.
             headers.setdefault("Cache-Control", "no-store")
         await self._send(message)
+
+
+def _end(span: Span, status: int | None) -> None:
+    if status is not None:
+        span.note({HTTP_STATUS: status})
+    failed = status is None or status >= 500
+    span.end(str(status or "no_answer") if failed else None)
 
 
 def _request_id(scope: Scope) -> str:

@@ -15,12 +15,14 @@ from typing import Protocol
 from agent_actor.contract import EndReason, Provider, SessionConfig, SessionState
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.budget.export import CostRow
+from fleet.changes import Changed
 from fleet.journal import JournalEntry, LiveState, Turn
 from fleet.limits import LimitChange
-from fleet.livekit_client import WebhookEvent
+from fleet.livekit_client import ParticipantPass, WebhookEvent
 from fleet.nodes import FleetNodes
 from fleet.observers import ObserverPass
 from fleet.records import Page, SessionRecord
+from fleet.telemetry import NO_TRACER, Tracer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,8 @@ class NewSession:
     body_hash: str
     """Of the request's meaning, not its bytes: key order and white space do not change it."""
     respond_async: bool = False
+    traceparent: str | None = None
+    """Of the request: its session belongs to the same trace."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,12 @@ class Sessions(Protocol):
     """The registry, read-only but for erasure."""
 
     async def get(self, session_id: str) -> SessionRecord: ...
+
+    async def find_many(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
+        """Those of them that there are."""
+
+    def active(self) -> AsyncIterator[SessionRecord]:
+        """Every session that is not gone, once."""
 
     async def list(
         self,
@@ -108,6 +118,14 @@ class Journal(Protocol):
         """Journal, transcript, live state and checkpoint, now and for good: what a late writer
         still sends is refused. Erasing twice is fine.
         """
+
+
+class Changes(Protocol):
+    async def mark(self) -> int:
+        """Of the newest change."""
+
+    async def since(self, mark: int) -> Changed:
+        """What has changed since the one with this mark."""
 
 
 class Money(Protocol):
@@ -194,6 +212,12 @@ class Webhooks(Protocol):
         """The event, if the LiveKit server signed exactly these bytes. Raises WebhookRejected."""
 
 
+class Passes(Protocol):
+    def read_pass(self, token: str) -> ParticipantPass | None:
+        """Whom a participant's LiveKit token was given to, its time over or not; None for any other
+        text."""
+
+
 Check = Callable[[], Awaitable[str | None]]
 """A readiness check: None is ready, else why not. May raise, which is "not ready" too."""
 
@@ -205,10 +229,16 @@ class Ports:
     starter: Starter
     sessions: Sessions
     journal: Journal
+    changes: Changes
     money: Money
     observers: Observers
     roster: Roster
     nodes: Nodes
+    passes: Passes
+    livekit_url: str
+    """As browsers reach it."""
+    public_url: str | None
+    """As browsers reach this ingress; None: as it was asked."""
     drain_deadline_s: float
     """Of a drain that was asked for without one."""
     webhooks: Webhooks
@@ -221,4 +251,5 @@ class Ports:
     expositions: Callable[[], Awaitable[list[bytes]]]
     """The control actors' own metrics, those that answer, as Prometheus text."""
     aclose: Callable[[], Awaitable[None]] | None = None
+    tracer: Tracer = NO_TRACER
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

@@ -79,7 +79,11 @@ EXAMPLE_SPLIT_BODY: dict[str, Any] = {
 
 
 def parse_create(
-    data: dict[str, Any], *, idempotency_key: str | None = None, respond_async: bool = False
+    data: dict[str, Any],
+    *,
+    idempotency_key: str | None = None,
+    respond_async: bool = False,
+    traceparent: str | None = None,
 ) -> NewSession:
     """Raises ContractInvalid naming every bad field, ContractTooLarge."""
     problems = [
@@ -105,6 +109,7 @@ def parse_create(
         idempotency_key=idempotency_key,
         body_hash=body_hash(data),
         respond_async=respond_async,
+        traceparent=traceparent,
     )
 
 

@@ -98,11 +98,13 @@ async def create_session(
         await read_json_object(request),
         idempotency_key=idempotency_key,
         respond_async=respond_async,
+        traceparent=request.state.traceparent,
     )
     started = await tasks.finish(ports.starter.start(new), name="start_session")
     if not started.existing:
         metrics.started(started.record.timings_s)
-    return _created(started, respond_async=respond_async)
+    base_url = ports.public_url or str(request.base_url)
+    return _created(started, base_url=base_url, respond_async=respond_async)
 
 
 @router.get("", response_model=SessionPage, responses=responses(400, 401, 422, 503))
@@ -177,10 +179,10 @@ async def get_session_cost(session_id: SessionIdPath, ports: PortsDep) -> Sessio
     return SessionCostView.of(record, await ports.money.cost(session_id))
 
 
-def _created(started: Started, *, respond_async: bool) -> Response:
+def _created(started: Started, *, base_url: str, respond_async: bool) -> Response:
     record = started.record
     waiting = record.state in (SessionState.QUEUED, SessionState.ASSIGNED)
-    view = CreatedSession.of_started(started)
+    view = CreatedSession.of_started(started, base_url=base_url)
     headers: dict[str, str] = {"Location": view.links.self}
     if respond_async:
         headers["Preference-Applied"] = "respond-async"

@@ -12,8 +12,9 @@ from agent_actor.contract import EndReason, Provider, SessionId
 from fleet.budget.client import open_cost_export
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
 from fleet.budget.export import CostExport, CostRow
+from fleet.changes import Changes
 from fleet.clients import BUDGET, CALL_DEADLINE_S
-from fleet.control import ControlPlane, control_plane, open_dispatcher
+from fleet.control import ControlPlane, control_plane, open_dispatcher, start_control_plane
 from fleet.dispatch_plan import DispatchRequest, session_of_room
 from fleet.dispatcher import Dispatcher, StopMode
 from fleet.errors import (
@@ -33,9 +34,14 @@ from fleet.ray_calls import RemoteActor
 from fleet.registry import Registry
 from fleet.settings import FleetSettings
 from fleet.supervisor import SupervisorSnapshot
+from fleet.telemetry import open_tracer
 from serve.ports import Crew, NewSession, Ports, Preopened, ProviderInfo, Started
 
 T = TypeVar("T")
+FIRST_ACTOR_S = 300.0
+"""For a new cluster's first node, its image, and an actor there to be warm."""
+_LOOK_S = 0.5
+INGRESS = "ingress"
 
 _BASE_URLS = {
     Provider.OPENAI_REALTIME: ("FLEET_OPENAI_BASE_URL", ".openai.com"),
@@ -60,6 +66,7 @@ class RealStarter:
                 idempotency_key=request.idempotency_key,
                 body_hash=request.body_hash,
                 respond_async=request.respond_async,
+                traceparent=request.traceparent,
             )
         )
         return Started(
@@ -176,8 +183,10 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
     plane = control_plane(settings)
     roster = RealRoster(plane)
     registry, journal = Registry.from_settings(settings), Journal.from_settings(settings)
+    changes = Changes.from_settings(settings)
     livekit, export = LiveKitClient.from_settings(settings), open_cost_export(settings)
-    dispatcher, close_dispatcher = await open_dispatcher(settings)
+    tracer = open_tracer(INGRESS)
+    dispatcher, close_dispatcher = await open_dispatcher(settings, tracer=tracer)
     ready = Readiness(roster, registry, livekit)
     observers = ObserverDesk(
         book=registry,
@@ -189,7 +198,8 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
 
     async def aclose() -> None:
         await close_dispatcher()
-        await asyncio.gather(registry.aclose(), journal.aclose(), livekit.aclose(), export.aclose())
+        for part in (registry, journal, changes, livekit, export):
+            await part.aclose()
 
     async def expositions() -> list[bytes]:
         texts = await asyncio.gather(
@@ -203,10 +213,14 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
         starter=RealStarter(dispatcher, plane, registry),
         sessions=registry,
         journal=journal,
+        changes=changes,
         money=RealMoney(settings.ray_namespace, plane, registry, export),
         observers=observers,
         roster=roster,
         nodes=NodeDesk(plane.roster, plane.supervisor),
+        passes=livekit,
+        livekit_url=settings.participant_livekit_url,
+        public_url=settings.public_url,
         drain_deadline_s=settings.drain_deadline_s,
         webhooks=livekit,
         checks={
@@ -220,6 +234,7 @@ async def open_ports(settings: FleetSettings, providers: tuple[ProviderInfo, ...
         session_of_room=session_of_room,
         expositions=expositions,
         aclose=aclose,
+        tracer=tracer,
     )
 
 
@@ -239,6 +254,20 @@ def on_a_cluster(settings: FleetSettings) -> FleetSettings:
     if not settings.api_keys:
         raise SettingsInvalid({"FLEET_API_KEY": "required where Serve's configuration deploys it"})
     return settings
+
+
+async def start_fleet(settings: FleetSettings) -> None:
+    """The control plane, where nobody has started it yet; returns when a session could begin, or
+    after ``FIRST_ACTOR_S``. KubeRay sends new sessions to a new cluster as soon as its replicas are
+    up. Raises ControlPlaneUnavailable, SettingsInvalid.
+    """
+    plane = await start_control_plane(settings)
+    deadline = time.monotonic() + FIRST_ACTOR_S
+    while settings.warm_actors and time.monotonic() < deadline:
+        pool = await _or_none(plane.roster.snapshot())
+        if pool is not None and (pool.books.draining or pool.books.warm + pool.books.permits):
+            return
+        await asyncio.sleep(_LOOK_S)
 
 
 def _provider(provider: Provider, base_url: str, own: str) -> ProviderInfo:

@@ -18,7 +18,7 @@ NOT_FOR_TESTS = (
     "RAY_ADDRESS",
     "REDIS_URL",
 )
-INTEGRATION = Path(__file__).parent / "integration"
+REAL_PARTS = tuple(Path(__file__).parent / name for name in ("browser", "integration"))
 
 for name in NOT_FOR_TESTS:
     os.environ.pop(name, None)
@@ -26,5 +26,5 @@ for name in NOT_FOR_TESTS:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.is_relative_to(INTEGRATION):
+        if any(item.path.is_relative_to(folder) for folder in REAL_PARTS):
             item.add_marker("integration")

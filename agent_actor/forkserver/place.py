@@ -19,7 +19,10 @@ except ImportError:
 FOLDER = "fork"
 _RAYLET_PID = "RAY_RAYLET_PID"
 _RAYLET_NAME = "--raylet-name="
-_OURS = ("FLEET_", "LIVEKIT_URL", "LIVEKIT_API_", "OPENAI_API_KEY", "GOOGLE_API_KEY", "REDIS_URL")
+_OURS = (
+    *("FLEET_", "LIVEKIT_URL", "LIVEKIT_API_", "OPENAI_API_KEY", "GOOGLE_API_KEY", "REDIS_URL"),
+    *("OTEL_EXPORTER_", "OTEL_BSP_", "OTEL_METRIC_", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_"),
+)
 """Read by the session actor when it is constructed, which is after the fork."""
 _EACH_WORKER = ("RAY_JOB_ID", "PWD", "OLDPWD", "SHLVL", "_")
 _WATCHED = (".py", ".toml", ".json")

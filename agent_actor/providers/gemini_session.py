@@ -40,7 +40,13 @@ from agent_actor.providers.failures import classify
 from agent_actor.providers.gemini_turns import Turns
 from agent_actor.providers.gemini_wire import seconds_of
 from agent_actor.providers.uplink import Uplink, is_loud
-from agent_actor.wire_events import InstructionsSet, ResponseRequested, TextSent, UserAudio
+from agent_actor.wire_events import (
+    AnswerDue,
+    InstructionsSet,
+    ResponseRequested,
+    TextSent,
+    UserAudio,
+)
 
 SETTLE_TIMEOUT_S = 2.0
 LEAVE_BEFORE_S = 2.0
@@ -70,6 +76,8 @@ class TappedSession(realtime_api.RealtimeSession):
         self._leaving: asyncio.TimerHandle | None = None
         """Set from the moment that the connection's end is announced."""
         self._left = False
+        self._due = False
+        """The provider may be answering, and has not said so."""
         self._silent: asyncio.Task[None] | None = None
         """Runs while the provider owes us a word."""
         self._billed = asyncio.Event()
@@ -144,7 +152,7 @@ class TappedSession(realtime_api.RealtimeSession):
         self.listen()
 
     def _depart(self) -> None:
-        self._online = False
+        self._online = self._due = False
         self._word_came()
         self._stay()
         self._billed.set()
@@ -226,9 +234,25 @@ class TappedSession(realtime_api.RealtimeSession):
         while self._online and (ms := self._uplink.next_ms) and self._taps.may_hear(ms):
             self._taps.client(UserAudio(ms=ms))
             super().push_audio(self._uplink.next())
+        if self._online and self._uplink.may_end_turn(self._answers_after_ms):
+            self._send_rest()
+        self._tell_due(self._online and self._uplink.turn_may_be_over(self._answers_after_ms))
         if self._uplink.in_turn and self._uplink.quiet_ms > self._answers_after_ms:
             self._expect_word()
         self._leave_if_nobody_speaks()
+
+    def _tell_due(self, due: bool) -> None:
+        if due != self._due:
+            self._due = due
+            self._taps.client(AnswerDue(due=due))
+
+    def _send_rest(self) -> None:
+        """What makes no whole message of the plugin's yet; it is metered already."""
+        for frame in self._bstream.flush():
+            audio = types.Blob(
+                data=frame.data.tobytes(), mime_type=f"audio/pcm;rate={frame.sample_rate}"
+            )
+            self._send_client_event(types.LiveClientRealtimeInput(audio=audio))
 
     @property
     def _answers_after_ms(self) -> float:

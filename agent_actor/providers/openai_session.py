@@ -58,6 +58,8 @@ FAREWELL_S = 1.0
 """How long the server may take to answer that a connection is closed: the next one waits for it."""
 LEAVE_WITHIN_S = 120.0
 """So long a moment between turns is waited for. Then a turn is cut off, as the provider would."""
+DEFAULT_SILENCE_MS = 500
+"""By which the server ends a turn if it is told no other."""
 _TURNS = "turns_update_"
 _TRUNCATION = "truncation_update_"
 _SETUP_EVENTS = ("session_update_", "tools_update_")
@@ -198,6 +200,15 @@ class TappedSession(openai.realtime.RealtimeSession):
     def _send_heard(self) -> None:
         while self._online and self._uplink.next_ms is not None:
             super().push_audio(self._uplink.next())
+        if self._online and self._uplink.may_end_turn(self._silence_ms):
+            # The plugin sends whole tenths of a second.
+            self._append_audio(self._bstream.flush())
+
+    @property
+    def _silence_ms(self) -> float:
+        detection = self._opts.turn_detection
+        given = detection.silence_duration_ms if isinstance(detection, ServerVad) else None
+        return float(given or DEFAULT_SILENCE_MS)
 
     def take_turns(self, by_server: bool) -> None:
         """Whether the server may answer the participant by itself; a reconnect keeps it."""

@@ -18,6 +18,8 @@ SPEECH_MS = 100.0
 STALE_MS = 20_000.0
 """So long after the last sound, what was said and got no answer is not going to get one."""
 MOST_MS = 60_000.0
+AROUND_MS = 150.0
+"""A provider does not hear a silence begin when we do, nor to the millisecond."""
 LOUD = 600
 """Of 32767: a soft voice peaks at 1000 and more, a quiet room below 300."""
 _STEP = 8
@@ -66,6 +68,15 @@ class Uplink(Generic[Frame]):
     def next_ms(self) -> float | None:
         """How long the frame is that is to be sent next; None: there is none."""
         return self._waiting[0].ms if self._waiting else None
+
+    def may_end_turn(self, silence_ms: float) -> bool:
+        """Whether the silence is now about as long as the one by which the provider ends a turn:
+        what of it is held back, the participant waits for."""
+        return self.in_turn and silence_ms <= self.quiet_ms < silence_ms + AROUND_MS
+
+    def turn_may_be_over(self, silence_ms: float) -> bool:
+        """Whether the provider may take what was said, and is not settled, for a whole turn."""
+        return self.in_turn and self.quiet_ms >= silence_ms - AROUND_MS
 
     def put(self, frame: Frame, ms: float, *, loud: bool) -> None:
         self._number += 1

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, TypeVar
 
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+T = TypeVar("T")
 JsonPath = tuple[str | int, ...]
 
 CONTRACT: dict[str, Any] = {
@@ -228,13 +230,37 @@ def raw(good: Mapping[str, Any]) -> st.SearchStrategy[bytes]:
     )
 
 
+def messages(good: Sequence[Mapping[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    """One of a connection's: a real one, or mutated."""
+    return st.sampled_from(good).flatmap(lambda m: st.just(dict(m)) | mutated(m))
+
+
 def streams(good: Sequence[Mapping[str, Any]]) -> st.SearchStrategy[list[dict[str, Any]]]:
     """A connection's messages: real ones, in any order, many of them mutated."""
-    one = st.sampled_from(good).flatmap(lambda m: st.just(dict(m)) | mutated(m))
-    return st.lists(one, min_size=1, max_size=20)
+    return st.lists(messages(good), min_size=1, max_size=20)
 
 
 HEADER_TEXTS = st.one_of(
     st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80),
     st.binary(max_size=80).map(lambda raw: raw.decode("latin-1")),
 )
+
+
+def drawn(strategy: st.SearchStrategy[T], count: int, number: int) -> list[T]:
+    """So many examples, the same for the same ``number``."""
+    found: list[T] = []
+
+    @seed(number)
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def take(example: T) -> None:
+        found.append(example)
+
+    take()
+    return found

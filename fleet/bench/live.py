@@ -13,8 +13,8 @@ import json
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,9 +27,9 @@ from fleet.bench.processes import cpu_s_by_thread, pss_mib, spent
 from fleet.bench.progress import Progress
 from fleet.bench.report import Bar, Measured, at_most, exactly, only_shown
 from fleet.livekit_client import LiveKitClient
-from fleet.local.crowd import Crowd, crowd
+from fleet.local.crowd import Crowd, Participant, crowd
 from fleet.local.livekit import LiveKitAccess, LiveKitServer
-from fleet.local.processes import Command, running
+from fleet.local.processes import ChildProcess, Command, running
 from fleet.local.redis import RedisServer
 from fleet.local.run_dir import RunDir, run_dir
 from fleet.local.simulators import Simulator, SimulatorKind, simulator
@@ -99,10 +99,20 @@ class Stage:
     runs: dict[tuple[str, str], list[Run]] = field(default_factory=lambda: defaultdict(list))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A session's process and who speaks with it."""
+
+    child: ChildProcess
+    warm_pss_mib: float
+    """Of the process, before it had a session."""
+    participant: Participant
+
+
 async def measure(options: BenchOptions, progress: Progress) -> Measured:
     plan = SMOKE if options.smoke else PLAN
     async with AsyncExitStack() as stack:
-        stage = await _stage(stack, progress)
+        stage = await open_stage(stack, progress)
         total = plan.rounds * len(SITUATIONS) * len(ARMS)
         with progress.steps("sessions", total) as advance:
             for number in range(plan.rounds):
@@ -122,7 +132,7 @@ async def measure(options: BenchOptions, progress: Progress) -> Measured:
 # Measuring
 
 
-async def _stage(stack: AsyncExitStack, progress: Progress) -> Stage:
+async def open_stage(stack: AsyncExitStack, progress: Progress) -> Stage:
     run = stack.enter_context(run_dir())
     progress.tell("starting LiveKit, Redis, simulator, participants ...")
     livekit = (await stack.enter_async_context(LiveKitServer(run))).access
@@ -140,6 +150,41 @@ async def _stage(stack: AsyncExitStack, progress: Progress) -> Stage:
 async def _one(
     stage: Stage, plan: Plan, situation: Situation, arm: str, name: str, seed: int
 ) -> Run:
+    async with under_way(stage, situation, name, seed, framework_output=arm == "before") as subject:
+        child = subject.child
+        before = cpu_s_by_thread(child.pid)
+        began_s = asyncio.get_running_loop().time()
+        await asyncio.sleep(plan.window_s * (2 if situation.most is None else 1))
+        window_s = asyncio.get_running_loop().time() - began_s
+        child.raise_if_ended()
+        by_thread = spent(before, cpu_s_by_thread(child.pid))
+        added_mib = pss_mib(child.pid) - subject.warm_pss_mib
+        await stage.client.delete_room(name)
+        summary = await subject.participant.summary(END_S) or {}
+    return Run(
+        cpu_percent=100 * sum(by_thread.values()) / window_s,
+        threads_percent={k: round(100 * v / window_s, 2) for k, v in by_thread.items()},
+        added_mib=added_mib,
+        heard=summary.get("heard", {}),
+        cuts_s=tuple(
+            cut["stopped_after_s"]
+            for cut in summary.get("interruptions", ())
+            if cut["stopped_after_s"] is not None
+        ),
+    )
+
+
+@asynccontextmanager
+async def under_way(
+    stage: Stage,
+    situation: Situation,
+    name: str,
+    seed: int,
+    *,
+    framework_output: bool = False,
+    env: Mapping[str, str] | None = None,
+) -> AsyncIterator[Subject]:
+    """A session whose greeting is over. ``env``: of its process."""
     await _prepare(stage, situation, name)
     order = Order(
         session_id=name,
@@ -147,13 +192,13 @@ async def _one(
         token=stage.client.agent_token(room=name, identity="agent", ttl_s=600),
         redis_url=stage.redis_url,
         openai_base_url=stage.openai.base_url,
-        framework_output=arm == "before",
+        framework_output=framework_output,
     )
     command = Command(
         name=name,
         program=sys.executable,
         arguments=["-m", "fleet.bench.live_session"],
-        env=order.as_env(),
+        env={**order.as_env(), **(env or {})},
     )
     async with running(command, logs=stage.run.logs) as child:
         warm = json.loads(await child.first_line(deadline_s=START_S))
@@ -166,26 +211,7 @@ async def _one(
             t0_epoch_s=0.0,
         )
         await asyncio.sleep(QUIET_AFTER_S)
-        before = cpu_s_by_thread(child.pid)
-        began_s = asyncio.get_running_loop().time()
-        await asyncio.sleep(plan.window_s * (2 if situation.most is None else 1))
-        window_s = asyncio.get_running_loop().time() - began_s
-        child.raise_if_ended()
-        by_thread = spent(before, cpu_s_by_thread(child.pid))
-        added_mib = pss_mib(child.pid) - warm["warm_pss_mib"]
-        await stage.client.delete_room(name)
-        summary = await participant.summary(END_S) or {}
-    return Run(
-        cpu_percent=100 * sum(by_thread.values()) / window_s,
-        threads_percent={k: round(100 * v / window_s, 2) for k, v in by_thread.items()},
-        added_mib=added_mib,
-        heard=summary.get("heard", {}),
-        cuts_s=tuple(
-            cut["stopped_after_s"]
-            for cut in summary.get("interruptions", ())
-            if cut["stopped_after_s"] is not None
-        ),
-    )
+        yield Subject(child=child, warm_pss_mib=warm["warm_pss_mib"], participant=participant)
 
 
 async def _prepare(stage: Stage, situation: Situation, name: str) -> None:

@@ -2,7 +2,8 @@
 
 What it is to do stands in the environment variable ORDER (it holds a token). Tells, in one line,
 how much memory the process has when all is warm and nothing assigned; then the session runs until
-the process is told to end.
+the process is told to end, or it is over by itself: then it tells, in a second line, what it and
+its telemetry have spent.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from agent_actor.settings import AgentSettings
 from agent_actor.transport import LiveKitTransport
 from agent_actor.warm import warm_process
 from fleet.bench.processes import pss_mib
+from fleet.bench.timed_tracer import TimedTracer
 
 ORDER = "FLEET_BENCH_ORDER"
 LIMIT_MICRO_USD = 50_000_000
 LEASE_S = 3_600.0
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,8 @@ async def _run(order: Order) -> None:
         openai_api_key=SecretStr("sim-key"),
     )
     await warm_process(settings)
+    tracer = TimedTracer()
+    cpu_before_s = time.process_time()
     sys.stdout.write(json.dumps({"warm_pss_mib": pss_mib(os.getpid())}) + "\n")
     sys.stdout.flush()
     session_id = SessionId(order.session_id)
@@ -76,6 +81,7 @@ async def _run(order: Order) -> None:
             agent_identity="agent",
             allowance=allowance,
             assigned_at=time.time(),
+            traceparent=TRACEPARENT,
         ),
         settings=settings,
         transport=LiveKitTransport(
@@ -88,12 +94,25 @@ async def _run(order: Order) -> None:
         ask_budget=ask_budget,
         on_joined=lambda _: None,
         actor_id=ActorId("bench"),
+        tracer=tracer,
     )
     try:
         async with http_context.open():
             await session.run()
     finally:
         await journal.aclose()
+    # The last batch is sent by a thread that is gone afterwards; nothing else runs meanwhile.
+    cpu_s, tracing_s = time.process_time(), tracer.cpu_s
+    await tracer.flush()
+    flush_s = time.process_time() - cpu_s
+    told = {
+        "cpu_s": round(cpu_s + flush_s - cpu_before_s, 4),
+        "telemetry_cpu_s": round(tracing_s + flush_s, 4),
+        "spans": tracer.spans,
+        "lost": tracer.lost,
+    }
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

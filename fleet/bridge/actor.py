@@ -25,6 +25,7 @@ from fleet.metrics import Metrics
 from fleet.owned_tasks import OwnedTasks
 from fleet.registry import Registry
 from fleet.settings import FleetSettings
+from fleet.telemetry import keep_sending_metrics, of_registry
 
 BRIDGE_PREFIX = "bridge-"
 VERSION = "1.0.0"
@@ -125,6 +126,7 @@ class BridgeActor:
         self._tasks = OwnedTasks("bridge-connection")
         await bridge.open()
         self._tasks.start(self._connection.run())
+        self._tasks.start(keep_sending_metrics("bridge", of_registry(self._metrics.registry)))
         return bridge
 
     async def _fleet_id(self) -> str:

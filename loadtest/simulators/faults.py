@@ -44,6 +44,11 @@ class Fault:
         """A numeric parameter. Raises ValueError when it is not a number."""
         return float(self.params.get(name, default))
 
+    def texts(self, default: str) -> list[str]:
+        """What to send instead of events: the parameter ``texts``, or ``text``, or the default."""
+        given = self.params.get("texts") or [self.params.get("text", default)]
+        return [str(text) for text in given]
+
 
 class FaultBook:
     """Pending faults, oldest first."""

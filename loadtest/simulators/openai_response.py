@@ -25,6 +25,7 @@ from loadtest.simulators.script import Reply, ToolCall
 
 SLOW_TTFA_MS = 5000.0
 SLOW_SPEED = 0.5
+MALFORMED_EVENT = '{"type": "response.'
 
 
 class Host(Protocol):
@@ -158,7 +159,8 @@ class ResponseRun:
                 self._host.abort()
                 return
             if malformed is not None and number * 2 >= len(steps):
-                self._host.send_raw(str(malformed.params.get("text", '{"type": "response.')))
+                for text in malformed.texts(MALFORMED_EVENT):
+                    self._host.send_raw(text)
                 malformed = None
             self._emit(end_ms, end_char)
             due_s = started_s + end_ms / 1000 / speed

@@ -10,6 +10,7 @@ from agent_actor.contract import EndReason, Provider, SessionState
 from fleet.journal import LiveState
 from fleet.records import SessionRecord
 from serve.models.base import View, rfc3339, timings_ms, usd
+from serve.models.join import join_url
 from serve.ports import Started
 
 
@@ -198,6 +199,8 @@ class CreatedSession(SessionView):
                 "livekit_url": "wss://livekit.example.org",
                 "participant_token": "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl",
                 "participant_token_expires_at": "2026-11-23T10:30:00.120Z",
+                "join_url": "https://interviews.example.org/join/s-8f3b21c07a9d4e6612f0ab34"
+                "#eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl",
             }
         }
     )
@@ -206,14 +209,19 @@ class CreatedSession(SessionView):
     participant_token: str | None
     """For this room and this participant alone: publish a microphone, hear the interviewer."""
     participant_token_expires_at: str | None
+    join_url: str | None
+    """The participant's page. Whoever has it can take part; the token in its fragment reaches no
+    server's log."""
 
     @classmethod
-    def of_started(cls, started: Started) -> Self:
+    def of_started(cls, started: Started, *, base_url: str) -> Self:
+        token, session_id = started.participant_token, started.record.session_id
         return cls(
             **cls.fields_of(started.record),
             livekit_url=started.livekit_url,
-            participant_token=started.participant_token,
+            participant_token=token,
             participant_token_expires_at=rfc3339(started.token_expires_at),
+            join_url=None if token is None else join_url(base_url, session_id, token),
         )
 
 

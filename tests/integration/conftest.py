@@ -10,16 +10,18 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from redis.asyncio import Redis
 
+from fleet import control
 from fleet.local.livekit import LiveKitAccess, LiveKitServer
 from fleet.local.ray_cluster import RayCluster, RaySettings, local_ray
 from fleet.local.redis import RedisServer
 from fleet.local.run_dir import RunDir, run_dir
 from fleet.local.simulators import Simulator, SimulatorKind, simulator
+from tests.otlp_receiver import OtlpReceiver
 
 T = TypeVar("T")
 START_S = 90.0
@@ -80,6 +82,23 @@ def livekit_server(parts: Parts, session_run: RunDir) -> LiveKitAccess:
 @pytest.fixture(scope="session")
 def shared_redis(parts: Parts, session_run: RunDir) -> str:
     return parts.enter(RedisServer(session_run)).url
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpReceiver]:
+    """Takes the traces and metrics of control actors and dispatchers that are started while it is
+    there. Session actors are given its ``environment`` by their ActorSpec."""
+    usual = control.control_env
+    with OtlpReceiver() as receiver:
+
+        def control_env(**options: Any) -> dict[str, Any]:
+            env = usual(**options)
+            return {**env, "env_vars": {**env.get("env_vars", {}), **receiver.environment}}
+
+        monkeypatch.setattr(control, "control_env", control_env)
+        for name, value in receiver.environment.items():
+            monkeypatch.setenv(name, value)
+        yield receiver
 
 
 @pytest.fixture

@@ -460,7 +460,11 @@ async def test_what_is_erased_stays_erased(
     assert await journal.read(SID) == []
     assert await journal.transcript(SID) == ()
     assert await journal.live(SID) is None
-    assert sorted([key async for key in redis.scan_iter()]) == ["t:erased:s-1", "t:session:s-1"]
+    assert sorted([key async for key in redis.scan_iter()]) == [
+        "t:changes",
+        "t:erased:s-1",
+        "t:session:s-1",
+    ]
     assert await redis.ttl("t:erased:s-1") > 0
     await redis.aclose()
 

@@ -30,6 +30,7 @@ from loadtest.participants.scripts import NAMED
 from loadtest.simulators.sentences import GREETINGS
 from tests.integration.interviews import contract, invoice_pico, live_sessions, set_script
 from tests.integration.test_control_plane import Fleet, own_fleet, settings_for, until
+from tests.otlp_receiver import OtlpReceiver
 
 PICO_PER_MICRO = 1_000_000
 SILENCE_S = 6.0
@@ -43,8 +44,8 @@ def settings_of(redis_url: str, livekit: LiveKitAccess) -> FleetSettings:
     return settings_for(redis_url, livekit, warm_actors=2, max_sessions=3, actor_warm_timeout_s=110)
 
 
-def actor_of(settings: FleetSettings, simulator: Simulator) -> ActorSpec:
-    environment = {"REDIS_URL": settings.redis_url}
+def actor_of(settings: FleetSettings, simulator: Simulator, **environment: str) -> ActorSpec:
+    environment["REDIS_URL"] = settings.redis_url
     environment["FLEET_REDIS_NAMESPACE"] = settings.redis_namespace
     if simulator.ca_cert is None:
         environment["OPENAI_API_KEY"] = "sim-key"
@@ -210,16 +211,33 @@ async def _spoken_for(subject: Subject, seconds: float) -> bool:
     return name is EventName.AGENT_SPEECH_STARTED and time.monotonic() - began_at > seconds
 
 
+def assert_one_trace(collector: OtlpReceiver) -> None:
+    """The successor's part of it hangs on its recovery, and nothing on what never came."""
+    collector.until(lambda: collector.named("end") and collector.named("leave"), within_s=10)
+    assert len({span.trace_id for span in collector.spans}) == 1
+    edges = collector.edges()
+    assert {name for name, parent in edges if parent is None} == {"dispatch"}
+    assert {("attempt", "dispatch"), ("recover", "dispatch"), ("end", "dispatch")} <= edges
+    for name in ("join room", "connect provider"):
+        assert {(name, "attempt"), (name, "recover")} <= edges
+    assert {("read checkpoint", "recover"), ("silence of a recovery", "recover")} <= edges
+    (recovered,) = collector.named("recover")
+    assert recovered.attributes["fleet.cause"] == "actor_lost"
+
+
 @pytest.mark.timeout(240)
 async def test_killed_in_mid_speech_the_interview_goes_on_in_the_same_room(
     ray_cluster: RayCluster,
     shared_redis: str,
     livekit_server: LiveKitAccess,
     openai_simulator: Simulator,
+    collector: OtlpReceiver,
 ) -> None:
     settings = settings_of(shared_redis, livekit_server)
-    async with own_fleet(settings, actor_of(settings, openai_simulator)) as fleet:
+    actor = actor_of(settings, openai_simulator, **collector.environment)
+    async with own_fleet(settings, actor) as fleet:
         await killed_while_speaking(fleet, openai_simulator)
+        await asyncio.to_thread(assert_one_trace, collector)
 
 
 @pytest.mark.timeout(240)

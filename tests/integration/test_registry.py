@@ -171,8 +171,10 @@ async def test_an_exclusive_claim_holds_until_its_session_is_gone(redis_server: 
 
     await registry.end("s-1", EndReason.COMPLETED)
 
-    before = await registry.claimant("theirs")
+    before, nobody = await registry.claimants(["theirs", "another"])
     assert before is not None
+    assert nobody is None
+    assert await registry.claimants([]) == []
     assert (before.session_id, before.is_gone) == ("s-1", True)
     at_once = await asyncio.gather(*(claim(f"s-{n}") for n in range(2, 8)))
     assert [c.after for c in at_once if not c.existing] == ["s-1"]
@@ -184,7 +186,7 @@ async def test_a_fleet_keeps_its_id_and_no_other_has_it(redis_server: str) -> No
     try:
         one, same, other = await asyncio.gather(*(r.fleet_id() for r in registries))
         assert one == same == await registries[0].fleet_id() != other
-        assert await registries[0].claimant("theirs") is None
+        assert await registries[0].claimants(["theirs"]) == [None]
     finally:
         await asyncio.gather(*(r.aclose() for r in registries))
 

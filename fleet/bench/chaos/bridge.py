@@ -26,6 +26,7 @@ from fleet.bench.waiting import until
 from fleet.dispatch_plan import room_claim
 from fleet.errors import FleetError, LiveKitUnavailable
 from fleet.local.crowd import Participant
+from fleet.local.errors import LocalPartError
 from fleet.ray_calls import RemoteActor
 from fleet.records import SessionRecord
 
@@ -185,6 +186,7 @@ async def run(stage: Stage, trials: Trials) -> Measured:
 
 
 async def _burst(stage: Stage, user: Application, plan: Plan, seed: int) -> Burst:
+    await _at_rest(stage)
     spoken_in, *others = plan.rooms
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
@@ -268,7 +270,7 @@ async def _sessions(stage: Stage, plan: Plan) -> dict[str, list[SessionRecord]]:
 
 
 async def _what_is_there(stage: Stage, room: str) -> dict[str, Any]:
-    last = await stage.registry.claimant(room_claim(room))
+    [last] = await stage.registry.claimants([room_claim(room)])
     jobs = [job.id for d in await stage.rooms.dispatches(room) for job in d.jobs]
     if last is None:
         return {"jobs": jobs}
@@ -284,7 +286,7 @@ async def _is_registered(stage: Stage, name: str) -> bool:
 
 
 async def _clear(stage: Stage, records: Sequence[SessionRecord]) -> None:
-    """All of a burst's sessions over, their slots free and the pool full again."""
+    """All of a burst's sessions over."""
     for record in records:
         await stage.http.delete(f"/v1/sessions/{record.session_id}")
 
@@ -294,12 +296,16 @@ async def _clear(stage: Stage, records: Sequence[SessionRecord]) -> None:
 
     await until(gone, GONE_S)
 
+
+async def _at_rest(stage: Stage) -> None:
+    """Returns with every slot free but the witness's, and the pool full."""
+
     async def at_rest() -> bool:
         pool = await stage.pool()
-        return pool["live"] <= 1 and pool["reserved"] == 0 and pool["warm"] >= stage_warm
+        return pool["live"] <= 1 and pool["reserved"] == 0 and pool["warm"] >= FAULT.needs.warm
 
-    stage_warm = FAULT.needs.warm
-    await until(at_rest, GONE_S)
+    if not await until(at_rest, GONE_S):
+        raise LocalPartError(f"the fleet was not at rest within {GONE_S:g} s")
 
 
 async def _end(stage: Stage, witness: Interview) -> Witness:

@@ -67,6 +67,23 @@ def wait_s(told: Sequence[Told], since: float) -> float | None:
     return min(began) - max(quiet, default=since)
 
 
+def answers(told: Iterable[Told]) -> list[tuple[float, float]]:
+    """Each time that the interviewer was heard after the participant had said something: when, and
+    how long the participant had waited for it. Words that it begins unasked are none: before these
+    it is silent on purpose."""
+    found: list[tuple[float, float]] = []
+    since: float | None = None
+    for each in told:
+        if each.name == "answered":
+            since = each.at
+        elif each.name == "speaking":
+            since = None
+        elif each.name == "agent_speech_started" and since is not None:
+            found.append((each.at, each.at - since))
+            since = None
+    return found
+
+
 def unanswered(told: Iterable[Told]) -> int:
     """Turns of the participant's after which it had to speak again before the interviewer did."""
     lost, waiting = 0, False

@@ -10,33 +10,38 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 import httpx
-from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from livekit import api
 
-from agent_actor.contract import AgentError, Provider, SessionState, parse_strict
+from agent_actor.contract import AgentError, SessionState, parse_strict
 from fleet.bench import bad_input as bad
-from fleet.bench.chaos import cluster
-from fleet.bench.chaos.fault import Fault, Needs, Trials
+from fleet.bench.chaos import cluster, data_messages
+from fleet.bench.chaos.bad_interviews import (
+    STREAMS_EACH,
+    Garbled,
+    Talk,
+    contracts,
+    metered,
+    talks,
+)
+from fleet.bench.chaos.fault import Fault, Trials
 from fleet.bench.chaos.stage import Stage
 from fleet.bench.report import Bar, Measured, at_least, exactly, only_shown
 from fleet.bench.waiting import until
 from fleet.clients import RayBudgetClient
-from fleet.errors import DispatchFailed
 
 REQUESTS_EACH = 60
 """Of each kind, for each trial."""
-TALKS_EVERY = 5
-"""Trials for each interview whose provider talks nonsense, and each contract that is garbled."""
+TALKS = 4
+"""Interviews at once."""
 BEGUN_MOST = 10
 """Bodies that were changed and are good all the same: they begin interviews."""
 AT_ONCE = 8
-TALK_S = 90.0
 LEFT_S = 60.0
 CONTROL = ("SupervisorActor", "RosterActor", "BudgetActor")
 HANDLED = frozenset({None, "provider_unavailable", "provider_refused", "metadata_timeout"})
@@ -60,63 +65,67 @@ class Seen:
     begun: list[str] = field(default_factory=list)
     ends: Counter[str] = field(default_factory=Counter)
     untyped: list[str] = field(default_factory=list)
-
-
-def drawn(strategy: st.SearchStrategy[T], count: int, number: int) -> list[T]:
-    """So many examples, the same for the same ``number``."""
-    found: list[T] = []
-
-    @seed(number)
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(strategy)
-    def take(example: T) -> None:
-        found.append(example)
-
-    take()
-    return found
+    lost: int = 0
 
 
 async def run(stage: Stage, trials: Trials) -> Measured:
     seen, before = Seen(), await _control()
-    asks = _asks(stage, trials)
+    trials.progress.tell("drawing bad requests ...")
+    asks = await asyncio.to_thread(_asks, stage, trials)
     with trials.progress.steps("bad requests and webhooks", len(asks)) as advance:
         await _each(asks, lambda ask: _ask(stage, ask, seen), advance)
     await _end(stage, seen)
-    talks: list[Talk | Garbled] = [*_talks(trials), *_contracts(trials)]
-    with trials.progress.steps("interviews with bad input", len(talks)) as advance:
-        await _each(talks, lambda talk: talk.hold(stage, seen), advance, at_once=2)
+    trials.progress.tell("bad events for the meter alone ...")
+    events, misread = await asyncio.to_thread(metered, trials)
+    talked = await asyncio.to_thread(talks, trials)
+    interviews: list[Talk | Garbled] = [*talked, *await asyncio.to_thread(contracts, trials)]
+    with trials.progress.steps("interviews with bad input", len(interviews)) as advance:
+        await _each(interviews, lambda each: _hold(stage, each, seen), advance, at_once=TALKS)
+    trials.progress.tell("data messages ...")
+    meddled = await data_messages.meddle(stage, trials)
     left = await _left(stage)
-    crashed = [name for name, pid in before.items() if (await _control()).get(name) != pid]
-    bars = _bars(seen, len(asks), len(talks), left, crashed)
-    data = {
-        "answers": {str(status): count for status, count in seen.answers.items()},
-        "wrong": seen.wrong,
-        "ends": dict(seen.ends),
-        "untyped": seen.untyped,
-        "left": left,
-    }
-    return Measured(bars=tuple(bars), seeds=(trials.seed,), data=data)
+    after = await _control()
+    crashed = [name for name, pid in before.items() if after.get(name) != pid]
+    return Measured(
+        bars=(
+            *_of_requests(seen, len(asks)),
+            at_least("bad events read by a meter", events, trials.count * STREAMS_EACH, ""),
+            exactly("of these misread", len(misread), 0, "", "; ".join(misread[:3])),
+            *_of_interviews(seen, interviews, sum(talk.messages for talk in talked)),
+            *data_messages.bars(meddled),
+            exactly("left over", len(left), 0, "", ", ".join(left[:3])),
+            exactly("control actors that crashed", len(crashed), 0, "", ", ".join(crashed)),
+        ),
+        seeds=(trials.seed,),
+        data={
+            "answers": {str(status): count for status, count in seen.answers.items()},
+            "wrong": seen.wrong,
+            "misread": misread,
+            "ends": dict(seen.ends),
+            "untyped": seen.untyped,
+            "meddled": [asdict(each) for each in meddled],
+            "left": left,
+        },
+    )
 
 
-def _bars(
-    seen: Seen, asked: int, talks: int, left: Sequence[str], crashed: Sequence[str]
-) -> Iterator[Bar]:
+def _of_requests(seen: Seen, asked: int) -> Iterator[Bar]:
     yield at_least("bad requests and webhooks answered", seen.answers.total(), asked, "")
     told = "; ".join(seen.wrong[:3])
     yield exactly("neither a success nor a problem that says why", len(seen.wrong), 0, "", told)
     for status, count in sorted(seen.answers.items()):
         yield only_shown(f"answered {status}", count, "")
-    yield at_least("interviews with bad input", seen.ends.total(), talks, "", str(dict(seen.ends)))
+
+
+def _of_interviews(
+    seen: Seen, interviews: Sequence[Talk | Garbled], messages: int
+) -> Iterator[Bar]:
+    ends = ", ".join(f"{count} {how}" for how, count in sorted(seen.ends.items()))
+    detail = f"{messages} bad events of providers; {ends}"
+    yield at_least("interviews with bad input", seen.ends.total(), len(interviews), "", detail)
     told = "; ".join(seen.untyped[:3])
     yield exactly("ended by an error of no type", len(seen.untyped), 0, "", told)
-    yield exactly("left over", len(left), 0, "", ", ".join(left[:3]))
-    yield exactly("control actors that crashed", len(crashed), 0, "", ", ".join(crashed))
+    yield exactly("interviews that lost an actor", seen.lost, 0, "")
 
 
 # Requests
@@ -126,8 +135,8 @@ def _asks(stage: Stage, trials: Trials) -> list[Ask]:
     count, number = trials.count * REQUESTS_EACH, trials.seed
     key = stage.fleet.settings.livekit_api_key
     secret = stage.fleet.settings.livekit_api_secret.get_secret_value()
-    bodies = drawn(bad.raw(bad.BODY), count, number)
-    hooks = drawn(bad.raw(bad.WEBHOOK), count, number)
+    bodies = bad.drawn(bad.raw(bad.BODY), count, number)
+    hooks = bad.drawn(bad.raw(bad.WEBHOOK), count, number)
     good = [body for body in bodies if _is_good(body)]
     spared = set(good[BEGUN_MOST:])
     json_type = {"Content-Type": b"application/json"}
@@ -140,7 +149,7 @@ def _asks(stage: Stage, trials: Trials) -> list[Ask]:
         *(
             Ask(method="PATCH", path=path, content=body, headers=json_type)
             for path in ("/v1/sessions/s-none/limit", "/v1/studies/fuzz-limits/limit")
-            for body in drawn(bad.raw({"limit_usd": "2.50"}), count, number)
+            for body in bad.drawn(bad.raw({"limit_usd": "2.50"}), count, number)
         ),
         *(
             Ask(
@@ -151,7 +160,7 @@ def _asks(stage: Stage, trials: Trials) -> list[Ask]:
             )
             for n, body in enumerate(hooks)
         ),
-        *(Ask(method="GET", path=path) for path in drawn(_targets(), count, number)),
+        *(Ask(method="GET", path=path) for path in bad.drawn(_targets(), count, number)),
     ]
 
 
@@ -235,66 +244,12 @@ async def _end(stage: Stage, seen: Seen) -> None:
 # Interviews
 
 
-@dataclass(frozen=True, kw_only=True)
-class Talk:
-    """The provider says these in the midst of its responses."""
-
-    provider: Provider
-    messages: Sequence[str]
-
-    async def hold(self, stage: Stage, seen: Seen) -> None:
-        interview = await stage.begin(provider=self.provider)
-        for text in self.messages:
-            fields = {"count": 1, "params": {"text": text}}
-            await stage.strike(self.provider, interview.mark, "malformed_event", **fields)
-        record = await interview.over(TALK_S)
-        if not record.is_gone:
-            await stage.end_all([interview])
-            record = await interview.record()
-        _note(seen, record.end_reason, record.error_code, self.messages)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Garbled:
-    """The room's metadata becomes this as the agent comes."""
-
-    text: str
-
-    async def hold(self, stage: Stage, seen: Seen) -> None:
-        try:
-            interview = await stage.begin(participant=None, contract={"no_show_seconds": 5.0})
-        except DispatchFailed as error:
-            _note(seen, "not begun", error.cause_code, self.text)
-            return
-        # What came too late for it to read must not matter to it any more either.
-        with suppress(Exception):
-            await stage.rooms.update_metadata(interview.room, self.text)
-        record = await interview.over(TALK_S)
-        _note(seen, record.end_reason, record.error_code, self.text)
-
-
-def _note(seen: Seen, reason: str | None, code: str | None, given: object) -> None:
-    seen.ends[f"{reason} {code or ''}".strip()] += 1
-    if reason is None or code not in HANDLED:
-        seen.untyped.append(f"{reason} {code}: {str(given)[:300]}")
-
-
-def _talks(trials: Trials) -> list[Talk]:
-    found: list[Talk] = []
-    for provider, good in (
-        (Provider.OPENAI_REALTIME, bad.OPENAI_EVENTS),
-        (Provider.GEMINI_LIVE, bad.GEMINI_MESSAGES),
-    ):
-        count = max(1, trials.count // TALKS_EVERY)
-        for stream in drawn(bad.streams(good), count, trials.seed):
-            texts = [json.dumps(message) for message in stream[:6]]
-            found.append(Talk(provider=provider, messages=texts))
-    return found
-
-
-def _contracts(trials: Trials) -> list[Garbled]:
-    texts = bad.texts(bad.CONTRACT).map(lambda text: text.encode("utf-8", "replace").decode())
-    return [Garbled(text=t) for t in drawn(texts, max(1, trials.count // TALKS_EVERY), trials.seed)]
+async def _hold(stage: Stage, interview: Talk | Garbled, seen: Seen) -> None:
+    end = await interview.hold(stage)
+    seen.ends[f"{end.reason} {end.code or ''}".strip()] += 1
+    seen.lost += end.attempts is not None and end.attempts > 1
+    if end.reason is None or end.code not in HANDLED:
+        seen.untyped.append(f"{end.reason} {end.code}: {str(end.given)[:300]}")
 
 
 # Afterwards
@@ -351,5 +306,4 @@ FAULT = Fault(
     about="bad requests, webhooks, contracts and provider events by the thousand",
     trials=20,
     run=run,
-    needs=Needs(warm=4),
 )

@@ -46,7 +46,7 @@ async def run(stage: Stage, trials: Trials) -> Measured:
     async with talking(stage, nodes.UNDER_WAY) as population:
         with trials.progress.steps("nodes lost", trials.count) as advance:
             for _ in range(trials.count):
-                await nodes.spare_actor(stage)
+                await nodes.full_pool(stage)
                 await asyncio.sleep(dice.uniform(*APART_S))
                 losses.append(await _lose_one(stage, dice, population))
                 trials.progress.tell(f"node lost: {losses[-1]}")

@@ -109,12 +109,13 @@ async def drain(stage: Stage, node: RayNode, deadline_s: float) -> None:
         raise LocalPartError(f"no node was drained within {ANSWER_S:g} s")
 
 
-async def spare_actor(stage: Stage) -> bool:
-    """Whether the pool has one by the deadline: without it whoever is struck waits for a start."""
+async def full_pool(stage: Stage) -> bool:
+    """Whether it is, by the deadline: without warm actors whoever is struck waits for a start, and
+    on a node that has just joined for its first, which is slow."""
 
     async def warm() -> bool:
         try:
-            return (await stage.pool())["warm"] > 0
+            return (await stage.pool())["warm"] >= NEEDS.warm
         except httpx.HTTPError:
             return False
 

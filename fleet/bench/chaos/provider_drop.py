@@ -20,13 +20,14 @@ from fleet.bench.chaos.interview import Interview
 from fleet.bench.chaos.stage import Stage
 from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, Measured, at_least, at_most, exactly, only_shown
+from fleet.local.told import Told
 
 PLANNED_WAIT_S = 1.5
 STRIKES = 4
 """An interview's."""
 APART_S = (7.0, 13.0)
-HOUR_CHANGES = 6
-HOUR_APART_S = 20.0
+HOUR_CHANGES = 8
+HOUR_APART_S = 15.5
 GO_AWAY_S = 12.0
 PHASES_S = 34.0
 OVER_S = 240.0
@@ -79,6 +80,8 @@ class Ended:
     phases: list[str]
     wanted: list[str]
     lost_turns: int
+    other_waits_s: list[float]
+    """For answers with no change just before them."""
     money: Money | None
 
     @property
@@ -128,8 +131,8 @@ async def _interview(stage: Stage, plan: Plan) -> Ended:
         {"id": name, "name": name, "duration_seconds": length_s / 2, "prompt_suffix": LONG}
         for name in ("first", "second")
     ]
-    changes: dict[str, Any] = {"phases": phases, "session_timeout_seconds": 400}
-    interview = await stage.begin(provider=plan.provider, interviewer=TALKS, contract=changes)
+    contract: dict[str, Any] = {"phases": phases, "session_timeout_seconds": 400}
+    interview = await stage.begin(provider=plan.provider, interviewer=TALKS, contract=contract)
     strikes = plan.strikes
     if strikes is None:
         strikes = ((HOUR_APART_S, End.EXPIRE),) * HOUR_CHANGES
@@ -149,14 +152,16 @@ async def _interview(stage: Stage, plan: Plan) -> Ended:
     if not record.is_gone:
         await stage.end_all([interview])
     await interview.summary()
+    changes = await _changes(interview, struck)
     return Ended(
         plan=plan,
         struck=len(struck),
-        changes=await _changes(interview, struck),
+        changes=changes,
         end_reason=record.end_reason,
         phases=[p.phase_id for p in record.phases],
         wanted=interview.phases,
         lost_turns=evidence.unanswered(interview.told),
+        other_waits_s=_others(interview.told, [change.at for change in changes]),
         money=await interview.money() if record.is_gone else None,
     )
 
@@ -181,10 +186,25 @@ async def _changes(interview: Interview, struck: Sequence[tuple[float, End]]) ->
                 cut_short=event.data["cut_short"],
                 unanswered=event.data["unanswered"],
                 away_s=event.data["away_s"],
-                wait_s=evidence.wait_s(interview.told, at),
+                wait_s=_waited(interview.told, at, planned=event.data["planned"]),
             )
         )
     return found
+
+
+def _waited(told: Sequence[Told], at: float, *, planned: bool) -> float | None:
+    """Of a change made in time the answer to what the participant says next, as there is no other
+    word due. After any other, for whatever comes first."""
+    if not planned:
+        return evidence.wait_s(told, at)
+    return next((wait_s for heard, wait_s in evidence.answers(told) if heard > at), None)
+
+
+def _others(told: Sequence[Told], changes: Sequence[float]) -> list[float]:
+    """The waits for all answers but the first after each change."""
+    answers = evidence.answers(told)
+    firsts = {next((heard for heard, _ in answers if heard > at), None) for at in changes}
+    return [wait_s for heard, wait_s in answers if heard not in firsts]
 
 
 def bars(ended: Sequence[Ended], trials: Trials) -> Iterator[Bar]:
@@ -212,6 +232,7 @@ def bars(ended: Sequence[Ended], trials: Trials) -> Iterator[Bar]:
     yield exactly("changes made in time that cut words off", _cut(planned), 0, "", _n(planned))
     yield from _money([e for e in ended if e.money is not None])
     yield trials.timing(_wait("wait across a change made in time", planned, PLANNED_WAIT_S))
+    yield _other_waits([wait_s for e in ended for wait_s in e.other_waits_s])
     for end in End:
         hit = [c for c in changes if not c.planned and c.end is end]
         if hit:
@@ -247,6 +268,15 @@ def _wait(name: str, changes: Sequence[Change], bar_s: float | None) -> Bar:
     return at_most(f"{name}, p95", p95, bar_s, "s", detail)
 
 
+def _other_waits(waits: Sequence[float]) -> Bar:
+    """What a change is to be told from."""
+    detail = f"{len(waits)} answers"
+    if waits:
+        detail += f"; p50 {statistics.median(waits):.2f} s, most {max(waits):.2f} s"
+    name = "wait for an answer with no change before it, p95"
+    return only_shown(name, percentile(waits, 0.95), "s", detail)
+
+
 def _cut(changes: Sequence[Change]) -> int:
     return sum(change.cut_short for change in changes)
 
@@ -261,5 +291,5 @@ FAULT = Fault(
     about="providers' connections dropped, frozen and expired; an hour of them compressed",
     trials=24,
     run=run,
-    needs=Needs(warm=4, settings={"gemini_trigger_tokens": "5000", "openai_session_s": "18"}),
+    needs=Needs(warm=4, settings={"gemini_trigger_tokens": "5000", "openai_session_s": "12"}),
 )

@@ -1,5 +1,5 @@
 """What lives on that should have ended: participants who never came or left, loops that stand
-still, rooms, actors and accounts of nobody. Every other time the supervisor is killed meanwhile.
+still, rooms, actors and accounts of nobody. Now and then the supervisor is killed meanwhile.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from random import Random
+from typing import Any
 
 import psutil
 
@@ -22,9 +23,9 @@ from fleet import ray_calls
 from fleet.actor_shell import shell_for
 from fleet.bench.chaos import cluster, evidence
 from fleet.bench.chaos.evidence import Money
-from fleet.bench.chaos.fault import Fault, Needs, Trials
+from fleet.bench.chaos.fault import Fault, Trials
 from fleet.bench.chaos.interview import Interview
-from fleet.bench.chaos.stage import Stage
+from fleet.bench.chaos.stage import INTERVIEWER, Stage
 from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, Measured, at_least, at_most, exactly, only_shown
 from fleet.bench.waiting import until
@@ -32,12 +33,16 @@ from fleet.clients import RayBudgetClient
 from fleet.crew import SESSION_ACTOR, actor_name
 from fleet.ray_calls import ActorOptions
 from fleet.reaping import ReapLimits
+from fleet.stopping import cancelled
 
-AT_ONCE = ReapLimits().stuck_most
+AT_ONCE = 6
+FROZEN_MOST = ReapLimits().stuck_most
 """Of more sessions that are frozen at once it would not be theirs."""
+KILLS_APART_S = (25.0, 40.0)
+"""Of the supervisor: more than a zombie may outlive its limit."""
 MARGIN_S = 15.0
 """Beyond its limit, within which each has to be gone."""
-NO_SHOW_S, RECONNECT_S = 20.0, 12.0
+NO_SHOW_S, RECONNECT_S = 12.0, 8.0
 STUCK_S = ReapLimits().stuck_s
 LATEST_S = 60.0
 """How long the hunt goes on for one that is over its time."""
@@ -45,6 +50,8 @@ BEGIN_S = 30.0
 KEPT_S = 4.0
 AGAIN_S = 45.0
 SUPERVISOR = "SupervisorActor"
+TALKS_ON: dict[str, Any] = {**INTERVIEWER, "turns_per_phase": 1000}
+"""Until its phases are over: a zombie may have to wait for its turn to freeze."""
 
 
 class Zombie(StrEnum):
@@ -69,58 +76,79 @@ LIMITS_S = {
 
 @dataclass(frozen=True, kw_only=True)
 class Laid:
-    """One zombie. ``beyond_s``: how long beyond its limit it was there; None: it still was when the
-    hunt was given up. ``carried_on``: whether a stuck session's interview went on."""
+    """One zombie, from ``began``, in epoch seconds. ``beyond_s``: how long beyond its limit it was
+    there; None: it still was when the hunt was given up. ``carried_on``: whether a stuck session's
+    interview went on."""
 
     kind: Zombie
+    began: float
     beyond_s: float | None
-    supervisor_killed: bool
     end_reason: str | None = None
     carried_on: bool | None = None
     money: Money | None = None
 
+    def outlived(self, kill: float) -> bool:
+        """Whether the supervisor was killed while it was there."""
+        longest_s = LIMITS_S[self.kind] + (LATEST_S if self.beyond_s is None else self.beyond_s)
+        return self.began <= kill <= self.began + longest_s
+
+
+class Ground:
+    """Where zombies are laid, and what they must not do all at once."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.kills: list[float] = []
+        """Of the supervisor."""
+        self.freezing = asyncio.Semaphore(FROZEN_MOST)
+        """Held until the process runs again, or is gone."""
+
+    async def keep_killing(self, dice: Random) -> None:
+        while True:
+            await asyncio.sleep(dice.uniform(*KILLS_APART_S))
+            for actor in await cluster.living(kind=SUPERVISOR):
+                with suppress(ProcessLookupError):
+                    self.kills.append(cluster.kill_process(actor.pid))
+
 
 async def run(stage: Stage, trials: Trials) -> Measured:
-    laid: list[Laid] = []
+    ground, laid = Ground(stage), []
     each = [(kind, number) for number in range(trials.count) for kind in Zombie]
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(kind: Zombie, number: int) -> None:
         async with gate:
-            dice = trials.dice("zombies", kind, number)
-            laid.append(await _LAY[kind](stage, dice, _supervisor_dies(number)))
+            laid.append(await _LAY[kind](ground, trials.dice("zombies", kind, number)))
         advance(1)
 
-    with trials.progress.steps("zombies", len(each)) as advance:
-        async with asyncio.TaskGroup() as group:
-            for kind, number in each:
-                if not _supervisor_dies(number):
+    killing = asyncio.create_task(ground.keep_killing(trials.dice("zombies", "supervisor")))
+    try:
+        with trials.progress.steps("zombies", len(each)) as advance:
+            async with asyncio.TaskGroup() as group:
+                for kind, number in each:
                     group.create_task(one(kind, number))
-        # One by one: the supervisor that one kills is the others' too.
-        for kind, number in each:
-            if _supervisor_dies(number):
-                await one(kind, number)
+    finally:
+        await cancelled(killing)
     return Measured(
-        bars=tuple(bars(laid, trials)),
+        bars=tuple(bars(laid, ground.kills, trials)),
         seeds=(trials.seed,),
-        data={"zombies": [asdict(each) for each in laid]},
+        data={"zombies": [asdict(each) for each in laid], "supervisor_killed": ground.kills},
     )
 
 
-def _supervisor_dies(number: int) -> bool:
-    return number % 2 == 1
-
-
-def bars(laid: Sequence[Laid], trials: Trials) -> Iterator[Bar]:
+def bars(laid: Sequence[Laid], kills: Sequence[float], trials: Trials) -> Iterator[Bar]:
     for kind in Zombie:
         these = [each for each in laid if each.kind is kind]
-        yield at_least(f"{kind}: laid", len(these), trials.count, "")
+        struck = sum(any(map(each.outlived, kills)) for each in these)
+        detail = f"with {struck} of them the supervisor was killed meanwhile"
+        yield at_least(f"{kind}: laid", len(these), trials.count, "", detail)
         beyond = [each.beyond_s for each in these if each.beyond_s is not None]
         yield exactly(f"{kind}: still there", len(these) - len(beyond), 0, "")
         limit = f"limit {LIMITS_S[kind]:g} s"
         longest = max(beyond, default=None)
         yield trials.timing(at_most(f"{kind}: gone after its limit", longest, MARGIN_S, "s", limit))
         yield only_shown(f"{kind}: p50", percentile(beyond, 0.5), "s")
+    yield only_shown("supervisors killed", len(kills), "")
     stuck = [each.carried_on for each in laid if each.carried_on is not None]
     yield exactly("stuck loops whose interviews went on", stuck.count(True), len(stuck), "")
     yield from evidence.of_money([each.money for each in laid if each.money is not None])
@@ -129,107 +157,101 @@ def bars(laid: Sequence[Laid], trials: Trials) -> Iterator[Bar]:
 # Of each kind, one
 
 
-async def _never_joined(stage: Stage, dice: Random, supervisor_dies: bool) -> Laid:
-    interview = await stage.begin(
-        provider=dice.choice(list(Provider)),
-        participant=None,
-        contract={"no_show_seconds": NO_SHOW_S},
-    )
-    record = await interview.record()
-    await _state(interview, lambda live: live.state == SessionState.CONFIGURED)
-    # Before its first checkpoint its successor would have the whole time again.
-    await asyncio.sleep(dice.uniform(KEPT_S, NO_SHOW_S / 2))
-    with await _frozen(interview):
-        await _perhaps(supervisor_dies, dice.uniform(0, NO_SHOW_S / 2))
-        beyond_s = await _over(stage, interview, (record.joined_at or time.time()) + NO_SHOW_S)
-    return await _session(stage, interview, Zombie.NEVER_JOINED, beyond_s, supervisor_dies)
+async def _never_joined(ground: Ground, dice: Random) -> Laid:
+    async with ground.freezing:
+        interview = await ground.stage.begin(
+            provider=dice.choice(list(Provider)),
+            participant=None,
+            contract={"no_show_seconds": NO_SHOW_S},
+        )
+        joined_at = (await interview.record()).joined_at or time.time()
+        await _state(interview, lambda live: live.state == SessionState.CONFIGURED)
+        # Before its first checkpoint its successor would have the whole time again.
+        await asyncio.sleep(dice.uniform(KEPT_S, NO_SHOW_S / 2))
+        with await _frozen(interview):
+            beyond_s = await _over(ground.stage, interview, joined_at + NO_SHOW_S)
+    return await _session(ground.stage, interview, Zombie.NEVER_JOINED, joined_at, beyond_s)
 
 
-async def _left(stage: Stage, dice: Random, supervisor_dies: bool) -> Laid:
-    interview = await stage.begin(
+async def _left(ground: Ground, dice: Random) -> Laid:
+    interview = await ground.stage.begin(
         provider=dice.choice(list(Provider)),
         contract={"reconnect_grace_seconds": RECONNECT_S, "no_show_seconds": 60.0},
+        interviewer=TALKS_ON,
     )
     await interview.participant.heard(BEGIN_S)
     await asyncio.sleep(dice.uniform(0.0, 6.0))
-    await stage.people.leave(interview.participant.name)
-    await _state(interview, lambda live: live.away_s is not None)
-    left_at = time.time()
-    with await _frozen(interview):
-        await _perhaps(supervisor_dies, dice.uniform(0, RECONNECT_S))
-        beyond_s = await _over(stage, interview, left_at + RECONNECT_S)
-    return await _session(stage, interview, Zombie.LEFT, beyond_s, supervisor_dies)
+    async with ground.freezing:
+        await ground.stage.people.leave(interview.participant.name)
+        await _state(interview, lambda live: live.away_s is not None)
+        left_at = time.time()
+        with await _frozen(interview):
+            beyond_s = await _over(ground.stage, interview, left_at + RECONNECT_S)
+    return await _session(ground.stage, interview, Zombie.LEFT, left_at, beyond_s)
 
 
-async def _stuck(stage: Stage, dice: Random, supervisor_dies: bool) -> Laid:
-    interview = await stage.begin(provider=dice.choice(list(Provider)))
+async def _stuck(ground: Ground, dice: Random) -> Laid:
+    interview = await ground.stage.begin(provider=dice.choice(list(Provider)), interviewer=TALKS_ON)
     await interview.participant.heard(BEGIN_S)
     await asyncio.sleep(dice.uniform(0.0, 8.0))
-    actor = await interview.actor()
-    began = time.time()
-    with await _frozen(interview):
-        await _perhaps(supervisor_dies, dice.uniform(0, STUCK_S))
+    async with ground.freezing:
+        actor = await interview.actor()
+        began = time.time()
+        with await _frozen(interview):
 
-        async def dead() -> bool:
-            return not psutil.pid_exists(actor.pid)
+            async def dead() -> bool:
+                return not psutil.pid_exists(actor.pid)
 
-        beyond_s = await _gone(dead, began + STUCK_S)
+            beyond_s = await _gone(dead, began + STUCK_S)
     carried_on = await interview.carried_on(2, AGAIN_S) is not None
-    await stage.end_all([interview])
-    laid = await _session(stage, interview, Zombie.STUCK, beyond_s, supervisor_dies)
+    await ground.stage.end_all([interview])
+    laid = await _session(ground.stage, interview, Zombie.STUCK, began, beyond_s)
     return replace(laid, carried_on=carried_on)
 
 
-async def _orphan_room(stage: Stage, dice: Random, supervisor_dies: bool) -> Laid:
+async def _orphan_room(ground: Ground, dice: Random) -> Laid:
     """Made again by somebody, under the name of a session that is over."""
+    stage = ground.stage
     interview = await stage.begin(participant=None)
     await stage.end_all([interview])
     await asyncio.sleep(dice.uniform(0, 5))
     began = time.time()
     await stage.rooms.create_room(interview.room)
-    await _perhaps(supervisor_dies, 0.0)
 
     async def gone() -> bool:
         return not await stage.rooms.list_rooms([interview.room])
 
-    beyond_s = await _gone(gone, began)
-    kind = Zombie.ORPHAN_ROOM
-    return Laid(kind=kind, beyond_s=beyond_s, supervisor_killed=supervisor_dies)
+    return Laid(kind=Zombie.ORPHAN_ROOM, began=began, beyond_s=await _gone(gone, began))
 
 
-async def _orphan_actor(stage: Stage, dice: Random, supervisor_dies: bool) -> Laid:
+async def _orphan_actor(ground: Ground, dice: Random) -> Laid:
+    namespace = ground.stage.fleet.settings.ray_namespace
     name = actor_name(f"stray-{dice.getrandbits(32):08x}")  # type: ignore[arg-type]
-    options = ActorOptions(name=name, namespace=stage.fleet.settings.ray_namespace, num_cpus=0.1)
+    options = ActorOptions(name=name, namespace=namespace, num_cpus=0.1)
     await asyncio.sleep(dice.uniform(0, 5))
     began = time.time()
     ray_calls.create(shell_for(SESSION_ACTOR), options, "stray")
-    await _perhaps(supervisor_dies, 0.0)
 
     async def gone() -> bool:
-        return name not in ray_calls.names(stage.fleet.settings.ray_namespace)
+        return name not in ray_calls.names(namespace)
 
-    beyond_s = await _gone(gone, began)
-    kind = Zombie.ORPHAN_ACTOR
-    return Laid(kind=kind, beyond_s=beyond_s, supervisor_killed=supervisor_dies)
+    return Laid(kind=Zombie.ORPHAN_ACTOR, began=began, beyond_s=await _gone(gone, began))
 
 
-async def _orphan_account(stage: Stage, dice: Random, supervisor_dies: bool) -> Laid:
+async def _orphan_account(ground: Ground, dice: Random) -> Laid:
     session_id = SessionId(f"s-{dice.getrandbits(96):024x}")
-    budget = RayBudgetClient(stage.fleet.settings.ray_namespace)
+    budget = RayBudgetClient(ground.stage.fleet.settings.ray_namespace)
     await asyncio.sleep(dice.uniform(0, 5))
     began = time.time()
     await budget.open(session_id, StudyId("chaos"), Provider.OPENAI_REALTIME.value, 1_000_000)
-    await _perhaps(supervisor_dies, 0.0)
 
     async def gone() -> bool:
         return session_id not in await budget.open_sessions()
 
-    beyond_s = await _gone(gone, began)
-    kind = Zombie.ORPHAN_ACCOUNT
-    return Laid(kind=kind, beyond_s=beyond_s, supervisor_killed=supervisor_dies)
+    return Laid(kind=Zombie.ORPHAN_ACCOUNT, began=began, beyond_s=await _gone(gone, began))
 
 
-_LAY: dict[Zombie, Callable[[Stage, Random, bool], Awaitable[Laid]]] = {
+_LAY: dict[Zombie, Callable[[Ground, Random], Awaitable[Laid]]] = {
     Zombie.NEVER_JOINED: _never_joined,
     Zombie.LEFT: _left,
     Zombie.STUCK: _stuck,
@@ -257,14 +279,6 @@ class _Frozen:
 
 async def _frozen(interview: Interview) -> _Frozen:
     return _Frozen((await interview.actor()).pid)
-
-
-async def _perhaps(dies: bool, after_s: float) -> None:
-    """Kill the supervisor after a while."""
-    if dies:
-        await asyncio.sleep(after_s)
-        for actor in await cluster.living(kind=SUPERVISOR):
-            cluster.kill_process(actor.pid)
 
 
 async def _state(interview: Interview, so: Callable[[LiveState], bool]) -> None:
@@ -295,19 +309,15 @@ async def _gone(so: Callable[[], Awaitable[bool]], limit_at: float) -> float | N
 
 
 async def _session(
-    stage: Stage,
-    interview: Interview,
-    kind: Zombie,
-    beyond_s: float | None,
-    supervisor_killed: bool,
+    stage: Stage, interview: Interview, kind: Zombie, began: float, beyond_s: float | None
 ) -> Laid:
     if beyond_s is None:
         await stage.end_all([interview])
     record = await interview.record()
     return Laid(
         kind=kind,
+        began=began,
         beyond_s=beyond_s,
-        supervisor_killed=supervisor_killed,
         end_reason=record.end_reason,
         money=await interview.money() if record.is_gone else None,
     )
@@ -315,8 +325,7 @@ async def _session(
 
 FAULT = Fault(
     name="zombies",
-    about="what should have ended and lives on, with the supervisor killed every other time",
+    about="what should have ended and lives on, with the supervisor killed now and then",
     trials=20,
     run=run,
-    needs=Needs(warm=4),
 )

@@ -16,7 +16,7 @@ from loadtest.simulators.script import Reply, ToolCall
 
 SLOW_TTFA_MS = 3_000.0
 SLOW_SPEED = 1.0
-MALFORMED_FRAME = b'{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"audio/pcm'
+MALFORMED_FRAME = '{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"audio/pcm'
 FRAMES_PER_CAPTION = 5
 
 
@@ -100,8 +100,8 @@ class TurnPlayer:
         captions = _captions(reply)
         for index, (frame, ms) in enumerate(clip):
             if index == 1 and malformed:
-                text = malformed.params.get("text")
-                await self._stage.send(MALFORMED_FRAME if text is None else str(text).encode())
+                for text in malformed.texts(MALFORMED_FRAME):
+                    await self._stage.send(text.encode())
             if drop and 2 * self._generation.spoken_ms >= reply.speech_ms:
                 self._stage.drop()
             await self._stage.send(frame)

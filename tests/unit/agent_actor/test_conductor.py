@@ -10,10 +10,13 @@ from livekit.agents import Agent, AgentSession, AgentStateChangedEvent, llm
 from agent_actor import lifecycle, phases, prompting
 from agent_actor.checkpoint import Checkpoint
 from agent_actor.conductor import (
+    GREETED_AGAIN,
+    GREETING_S,
     LISTEN_FIRST_S,
     REHEARD_S,
     SAY_TRIES,
     SPEECH_START_TIMEOUT_S,
+    UNANSWERED_S,
     Conductor,
 )
 from agent_actor.contract import parse_tolerant
@@ -169,6 +172,72 @@ def test_beginning_greets_in_the_first_phase() -> None:
         assert play.phase == "one"
         assert play.voiced.asked == [prompting.opening(CONFIG)]
         assert play.conductor.deadline() == 80
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def greets(play: Play) -> None:
+    play.voiced.speaks(True)
+    play.voiced.speaks(False)
+
+
+def test_who_says_nothing_to_a_greeting_is_greeted_again_so_often() -> None:
+    async def test() -> None:
+        play = await begun()
+        await elapse(4)
+        greets(play)
+        for number in range(GREETED_AGAIN):
+            said_at = asyncio.get_running_loop().time()
+            await elapse(said_at + QUIET_S + UNANSWERED_S - 0.1)
+            assert play.voiced.asked == number * [prompting.NOT_ANSWERED]
+            await elapse(said_at + QUIET_S + UNANSWERED_S + 0.1)
+            assert play.voiced.asked == (number + 1) * [prompting.NOT_ANSWERED]
+            greets(play)
+        await elapse(asyncio.get_running_loop().time() + 60)
+        assert len(play.voiced.asked) == GREETED_AGAIN
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_who_has_said_a_word_may_think_for_as_long_as_they_like() -> None:
+    async def test() -> None:
+        play = await begun()
+        # Over the greeting, as one does.
+        play.voiced.speaks(True)
+        play.conductor.participant_speaking(True)
+        play.conductor.participant_speaking(False)
+        play.voiced.speaks(False)
+        await elapse(QUIET_S + UNANSWERED_S + 1)
+        assert play.voiced.asked == []
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_nobody_is_greeted_again_over_an_answer_that_comes_late() -> None:
+    async def test() -> None:
+        play = await begun()
+        greets(play)
+        await elapse(QUIET_S + UNANSWERED_S - 0.1)
+        play.conductor.participant_speaking(True)
+        await elapse(QUIET_S + UNANSWERED_S + 20)
+        play.conductor.participant_speaking(False)
+        await elapse(QUIET_S + UNANSWERED_S + 60)
+        assert play.voiced.asked == []
+        await play.conductor.aclose()
+
+    run(test)
+
+
+def test_nobody_is_greeted_again_who_has_gone() -> None:
+    async def test() -> None:
+        play = await begun()
+        greets(play)
+        play.conductor.pause()
+        await elapse(GREETING_S + QUIET_S + UNANSWERED_S + 1)
+        assert play.voiced.asked == []
         await play.conductor.aclose()
 
     run(test)

@@ -15,6 +15,7 @@ from agent_actor.messages import TokenCounts
 from agent_actor.metering import Meter
 from agent_actor.rates import UnpricedModels, load_rates
 from agent_actor.wire_events import (
+    AnswerDue,
     AudioDelta,
     ConnectionLost,
     ContextText,
@@ -119,6 +120,35 @@ def test_a_lost_connection_charges_what_was_under_way() -> None:
     assert meter.spent_pico == at_risk
     assert meter.at_risk_pico == meter.estimate_pico == 0
     assert meter.unpriced_responses == 1
+
+
+def at_risk(meter: Meter) -> int:
+    return meter.report(session_id=SessionId("s"), attempt=1, now=0.0).at_risk_pico_usd
+
+
+def test_an_answer_that_may_have_begun_is_reported_at_its_worst() -> None:
+    """Nobody could report it any more if the actor died before its first word."""
+    meter = fed(UserAudio(ms=3_000))
+    assert meter.feed(AnswerDue(due=True))
+    assert at_risk(meter) == meter.worst_response_pico() > 0
+    assert not meter.feed(AnswerDue(due=True)), "it was told before"
+    assert not meter.feed(AnswerDue(due=False))
+    assert at_risk(meter) == 0
+
+
+def test_an_answer_that_has_begun_is_at_risk_once() -> None:
+    meter = fed(UserAudio(ms=3_000), AnswerDue(due=True), ResponseCreated(id="r"))
+    assert at_risk(meter) == meter.at_risk_pico
+    fed(ResponseDone(id="r", status="completed", usage=USAGE), meter=meter)
+    assert at_risk(meter) == 0
+
+
+def test_an_answer_that_only_may_have_begun_is_nothing_that_the_session_goes_by() -> None:
+    meter = fed(UserAudio(ms=3_000), AnswerDue(due=True))
+    assert meter.at_risk_pico == 0
+    assert not meter.responding
+    meter.feed(ConnectionLost())
+    assert meter.spent_pico == at_risk(meter) == 0
 
 
 def test_a_request_that_was_never_seen_to_begin_is_charged_on_loss() -> None:

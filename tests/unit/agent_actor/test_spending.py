@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent_actor.answers import Answer
 from agent_actor.billing import ResponseUsage
 from agent_actor.contract import SessionId
 from agent_actor.journal import EventKind
@@ -81,6 +82,7 @@ class Purse:
         self.listens: list[float] = []
         self.journal: list[tuple[EventKind, dict[str, Any]]] = []
         self.wires: list[Parsed] = []
+        self.answers: list[Answer] = []
         self.spending = Spending(
             assignment=Assignment(
                 session_id=SESSION,
@@ -102,6 +104,7 @@ class Purse:
             on_turn=lambda: self.turns.append(clock()),
             take_turns=self.by_server.append,
             listen=lambda: self.listens.append(clock()),
+            on_answer=self.answers.append,
             now=clock,
             retry_s=0,
         )
@@ -537,5 +540,29 @@ def test_where_there_is_nothing_to_hear_nobody_waits_for_it(why: str) -> None:
         await task
         assert clock() == 0
         assert (await purse.spending.settle()).responses == 0
+
+    run(test)
+
+
+def test_each_answer_is_told_with_its_own_bill() -> None:
+    async def test() -> None:
+        purse = Purse()
+        purse.spending.server_event(UserTurn())
+        purse.spend("a", 10)
+        purse.spending.server_event(ResponseCreated(id="b"))
+        purse.spending.connection_lost()
+        a, b = purse.answers
+        assert (a.id, a.spent_pico_usd, a.tokens.output_audio) == ("a", 10 * RATE.audio_out, 10)
+        assert (b.id, b.status, b.priced) == ("b", "lost", False)
+
+    run(test)
+
+
+def test_an_answer_that_is_cut_off_by_the_end_is_told_too() -> None:
+    async def test() -> None:
+        purse = Purse()
+        purse.spending.server_event(ResponseCreated(id="a"))
+        await purse.spending.settle()
+        assert [answer.status for answer in purse.answers] == ["lost"]
 
     run(test)

@@ -5,7 +5,15 @@ import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_actor.providers.uplink import LEAD_MS, LOUD, MOST_MS, STALE_MS, Uplink, is_loud
+from agent_actor.providers.uplink import (
+    AROUND_MS,
+    LEAD_MS,
+    LOUD,
+    MOST_MS,
+    STALE_MS,
+    Uplink,
+    is_loud,
+)
 
 FRAME_MS = 50.0
 
@@ -53,6 +61,33 @@ def test_an_answered_turn_is_not_sent_again() -> None:
     assert not uplink.in_turn
     assert not uplink.again()
     assert sent(uplink) == []
+
+
+def test_around_the_silence_that_ends_a_turn_nothing_is_to_be_held_back() -> None:
+    uplink: Uplink[int] = Uplink()
+    say(uplink, *frames(500), loud=False)
+    assert not uplink.may_end_turn(500), "nobody has said anything"
+    say(uplink, *frames(200))
+    near = []
+    for _ in frames(1_000):
+        say(uplink, 0, loud=False)
+        near.append(uplink.may_end_turn(500))
+    assert [ms for ms, is_near in zip(range(50, 1_050, 50), near, strict=True) if is_near] == list(
+        range(500, 500 + round(AROUND_MS), 50)
+    )
+
+
+def test_a_turn_may_be_over_a_little_before_the_silence_is() -> None:
+    uplink: Uplink[int] = Uplink()
+    say(uplink, *frames(1_000), loud=False)
+    assert not uplink.turn_may_be_over(500), "nobody has said anything"
+    say(uplink, *frames(200))
+    say(uplink, *frames(500 - AROUND_MS - FRAME_MS), loud=False)
+    assert not uplink.turn_may_be_over(500)
+    say(uplink, 0, loud=False)
+    assert uplink.turn_may_be_over(500)
+    say(uplink, 0)
+    assert not uplink.turn_may_be_over(500), "it goes on"
 
 
 def test_a_turn_is_settled_only_up_to_its_mark() -> None:

@@ -23,6 +23,7 @@ from agent_actor.messages import (
     Verdict,
     WarmReport,
 )
+from fleet.clusters import GONE_AFTER_S, Clusters
 from fleet.errors import (
     ActorLost,
     BudgetUnavailable,
@@ -30,6 +31,7 @@ from fleet.errors import (
     IdempotencyConflict,
     LiveKitUnavailable,
     RegistryUnavailable,
+    SessionExists,
     SessionNotFound,
     StateConflict,
 )
@@ -98,6 +100,12 @@ def usage(session_id: str, attempt: int = 1, spent_pico_usd: int = 1_000_001) ->
         tokens=TokenCounts(),
         spent_pico_usd=spent_pico_usd,
     )
+
+
+def lose_cluster(clusters: Clusters, name: str) -> None:
+    """It was there, and its beat has stood still for long enough."""
+    for second in range(0, int(GONE_AFTER_S) + 1, 5):
+        clusters.heard({clusters.own: second + 1, name: 1}, float(second))
 
 
 class FakeRoster:
@@ -258,7 +266,7 @@ class FakeRecords:
     ) -> Created:
         self._ask("create")
         key, after = record.idempotency_key, None
-        if key is not None and key in self.claims:
+        if key is not None and self.claims.get(key, (record.session_id,))[0] != record.session_id:
             session_id, known = self.claims[key]
             if exclusive and self.records[session_id].is_gone:
                 after = session_id
@@ -266,6 +274,8 @@ class FakeRecords:
                 raise IdempotencyConflict(session_id)
             else:
                 return Created(record=self.records[session_id], existing=True)
+        if record.session_id in self.records:
+            raise SessionExists(record.session_id)
         if key is not None:
             self.claims[key] = (record.session_id, body_hash)
         self.records[record.session_id] = record
@@ -276,8 +286,11 @@ class FakeRecords:
             raise SessionNotFound(session_id)
         return self.records[session_id]
 
-    async def claimant(self, key: str) -> SessionRecord | None:
-        return self.records[self.claims[key][0]] if key in self.claims else None
+    async def claimants(self, keys: Sequence[str]) -> list[SessionRecord | None]:
+        return [self.records[self.claims[k][0]] if k in self.claims else None for k in keys]
+
+    async def find(self, session_id: str) -> SessionRecord | None:
+        return self.records.get(session_id)
 
     async def active(self) -> AsyncIterator[SessionRecord]:
         for record in list(self.records.values()):
@@ -313,6 +326,10 @@ class FakeRecords:
         record = await self.get(session_id)
         if record.is_gone:
             return record
+        if attempt is not None and attempt < record.attempt:
+            raise StateConflict(
+                session_id=session_id, state=record.state, attempt=record.attempt, wanted="gone"
+            )
         return self._change(record, state=SessionState.GONE, end_reason=reason, **changes)
 
     async def add_facts(self, session_id: str, **facts: Any) -> SessionRecord:
@@ -383,7 +400,10 @@ class FakeSupervisor:
         if session_id in self.staying:
             return False
         if session_id in self.known:
-            await self.over.setdefault(session_id, asyncio.Event()).wait()
+            over = self.over.setdefault(session_id, asyncio.Event())
+            if timeout_s == 0:
+                return over.is_set()
+            await over.wait()
         return True
 
 

@@ -49,3 +49,19 @@ def test_as_many_connections_end_as_there_are_trials_beside_an_hour_with_each(co
     hours = [plan for plan in made if plan.strikes is None]
     assert len({plan.provider for plan in hours}) == len(hours) == 2
     assert sum(len(plan.strikes) for plan in made if plan.strikes is not None) == count
+
+
+def test_words_that_nobody_had_to_wait_for_are_no_answer():
+    unasked = [("agent_speech_ended", 8.0), ("agent_speech_started", 10.0)]
+    again = [("speaking", 12.0), ("answered", 14.0), ("speaking", 15.0), ("answered", 16.0)]
+    heard = told(*TURN, *unasked, *again, ("agent_speech_started", 17.5))
+    assert evidence.answers(heard) == [(6.0, 1.0), (17.5, 1.5)]
+
+
+def test_a_change_is_told_from_the_answers_with_none_before_them():
+    turns = [(name, 10 * n + at) for n in range(3) for name, at in TURN]
+    heard = told(*turns)
+    assert provider_drop._waited(heard, 7.0, planned=True) == 1.0
+    assert provider_drop._others(heard, [7.0, 8.0]) == [1.0, 1.0]
+    assert provider_drop._others(heard, [40.0]) == [1.0, 1.0, 1.0]
+    assert provider_drop._waited(heard, 40.0, planned=True) is None

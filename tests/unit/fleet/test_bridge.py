@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -323,6 +324,32 @@ class TestLostJob:
         await bridge.given()
         await self.lost(world, bridge)
         assert bridge.count("fleet_bridge_lost_jobs_total") == 0
+
+    async def test_what_it_had_begun_and_not_handed_on_another_carries_on(self, world, bridge):
+        """Lost between its claim on the room and the supervisor."""
+        lost = world.bridge()
+        handed_on = world.supervisor.start
+        world.supervisor.start = lambda request, deadline_s: asyncio.Event().wait()
+        await lost.offered()
+        lost.bridge.on_event(Assigned(job_id="J"))
+        await settled()
+        queued = await world.records.get(session_of("J"))
+        assert queued.state is SessionState.QUEUED
+        world.records.records[session_of("J")] = replace(queued, created_at=time.time() - 10)
+        world.supervisor.start = handed_on
+        await self.lost(world, bridge)
+        assert (await bridge.until(JobUpdate)).status is JobStatus.RUNNING
+        assert [r.session_id for r in world.supervisor.requests] == [session_of("J")]
+        await lost.bridge.aclose()
+
+    async def test_begun_by_another_bridge_it_is_followed_to_its_end(self, world, bridge):
+        other = world.bridge()
+        await other.given("J")
+        assert (await bridge.given("J")).status is JobStatus.RUNNING
+        await world.end(session_of("J"))
+        assert (await bridge.until(JobUpdate, 2)).status is JobStatus.SUCCESS
+        assert len(world.supervisor.requests) == 1
+        await other.bridge.aclose()
 
 
 class TestTermination:

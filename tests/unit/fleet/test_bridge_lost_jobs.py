@@ -13,12 +13,12 @@ from fleet.records import SessionRecord
 from tests.unit.fleet.control_fakes import FakeRecords
 
 AT = 1_000.0
-TIMING = LookingTiming(begun_s=3, given_up_s=300, most_rooms=2)
+TIMING = LookingTiming(begun_s=3, offered_s=4, given_up_s=300, most_rooms=2)
 
 
-def record(state=SessionState.LIVE, **changes):
+def record(state=SessionState.LIVE, session_id="s-1", **changes):
     return SessionRecord(
-        session_id="s-1",
+        session_id=session_id,
         study_id="study-7",
         participant_identity="p-1",
         room="r",
@@ -69,6 +69,18 @@ def test_a_session_that_ended_since_has_served_it():
     assert is_lost(dispatch("J"), replace(gone, ended_at=AT - 5), AT + 10, TIMING)
 
 
+def test_one_that_no_worker_was_given_waits_until_all_were_asked():
+    assert not is_lost(dispatch(), None, AT + 3.9, TIMING)
+    assert is_lost(dispatch(), None, AT + 4, TIMING)
+
+
+def test_a_queued_session_is_given_its_dispatcher_s_time():
+    queued = record(SessionState.QUEUED)
+    assert not is_lost(dispatch("J"), queued, AT + 2.9, TIMING)
+    assert is_lost(dispatch("J"), queued, AT + 3, TIMING)
+    assert not is_lost(dispatch("J"), replace(queued, actor_id="a-1"), AT + 10, TIMING)
+
+
 class Enough(Exception):
     pass
 
@@ -80,16 +92,22 @@ class World:
         self.looked_into = []
         self.records = FakeRecords([])
         self.taken = []
+        self.run = set()
         self.now = AT + 10
         self.looking = LostJobs(
             self,
             self.records,
             agent_name="ours",
+            session_of=lambda job: f"s-{job}",
             identity_of=lambda job, room: f"agent-{job}",
+            is_run=self.is_run,
             take_up=self.taken.append,
             timing=TIMING,
             now=lambda: self.now,
         )
+
+    async def is_run(self, session_id):
+        return session_id in self.run
 
     async def list_rooms(self):
         return self.rooms
@@ -158,3 +176,52 @@ async def test_it_looks_again_after_a_failure():
     with pytest.raises(Enough):
         await world.looking.run()
     assert [offer.job_id for offer in world.taken] == ["J"]
+
+
+async def begun(world, session_id="s-J"):
+    """As by a bridge that was lost after it had claimed the room."""
+    await world.records.create(record(SessionState.QUEUED, session_id=session_id), exclusive=True)
+
+
+async def test_a_session_that_was_begun_and_not_handed_on_is_taken_up():
+    world = World()
+    await begun(world)
+    await world.looking.look()
+    assert [offer.job_id for offer in world.taken] == ["J"]
+
+
+async def test_one_that_waits_for_its_actor_is_its_supervisor_s():
+    world = World()
+    await begun(world)
+    world.run.add("s-J")
+    await world.looking.look()
+    assert world.taken == []
+
+
+async def test_the_room_is_not_taken_from_another_job_s_session():
+    world = World()
+    await begun(world, "s-another")
+    await world.looking.look()
+    assert world.taken == []
+
+
+async def test_one_that_failed_is_not_begun_again_and_again():
+    world = World()
+    await begun(world)
+    await world.records.end("s-J", EndReason.ACTOR_LOST, ended_at=AT + 5)
+    await world.records.release_claim("s-J", room_claim("r"))
+    await world.looking.look()
+    assert world.looked_into == ["r"]
+    assert world.taken == []
+
+
+async def test_rooms_with_their_sessions_do_not_hide_those_without():
+    world = World()
+    names = ["without", "new", "newer"]
+    world.rooms = [room(name, created_at=AT + n) for n, name in enumerate(names)]
+    world.standing = {"without": [dispatch("J")]}
+    for number, name in enumerate(names[1:]):
+        one = replace(record(session_id=f"s-{number}"), idempotency_key=room_claim(name))
+        await world.records.create(one, exclusive=True)
+    await world.looking.look()
+    assert world.looked_into == ["without"]

@@ -48,6 +48,12 @@ def test_elsewhere_they_start_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ActorSpec(fork_server=True).worker_env() == {}
 
 
+def test_where_nodes_follow_demand_no_actor_goes_to_one_without_slots() -> None:
+    """Also before the first node that has some is there."""
+    assert roster_config(load_settings(autoscale=True, **KEYS)).actor.needs_slot
+    assert not roster_config(load_settings(**KEYS)).actor.needs_slot
+
+
 def test_an_executable_that_was_asked_for_is_kept() -> None:
     asked = {"py_executable": "my-python", "env_vars": {"A": "1"}}
     assert ActorSpec(fork_server=True, runtime_env=asked).worker_env() == asked

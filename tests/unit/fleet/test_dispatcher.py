@@ -1,12 +1,13 @@
 import asyncio
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from agent_actor.contract import EndReason, Provider, SessionState
 from agent_actor.errors import ContractInvalid, ModelRetired
 from agent_actor.messages import StopMode, Verdict
+from agent_actor.telemetry import NO_TRACER, Tracer
 from fleet.dispatcher import Dispatcher, DispatchLimits, DispatchParts, DispatchRequest
 from fleet.errors import (
     BudgetExhausted,
@@ -20,6 +21,7 @@ from fleet.errors import (
     NoAnswer,
     RegistryUnavailable,
     RoomTaken,
+    SessionExists,
     SessionNotFound,
 )
 from tests.unit.fleet.control_fakes import (
@@ -32,6 +34,7 @@ from tests.unit.fleet.control_fakes import (
     at_once,
     config,
 )
+from tests.unit.spans import CALLERS_TRACE, CALLERS_TRACEPARENT, Spans, said
 
 
 @dataclass
@@ -39,6 +42,8 @@ class World:
     asked: list[str] = field(default_factory=list)
     deadline_s: float = ENOUGH_S
     refusal_wait_s: float = 0.01
+    tracer: Tracer = NO_TRACER
+    contract_in_room: bool = True
 
     def __post_init__(self):
         self.roster = FakeRoster(self.asked)
@@ -56,6 +61,7 @@ class World:
                 budget=self.budget,
                 records=self.records,
                 rooms=self.rooms,
+                tracer=self.tracer,
                 resolve_model=lambda given: self.resolve(given),
                 new_id=lambda: next(self.ids),
                 now=lambda: 1_000.0,
@@ -66,6 +72,7 @@ class World:
                 livekit_url="wss://rooms.example.org",
                 deadline_s=self.deadline_s,
                 refusal_wait_s=self.refusal_wait_s,
+                contract_in_room=self.contract_in_room,
             ),
         )
 
@@ -116,6 +123,15 @@ class TestSuccess:
         assert written["session_id"] == "s-1"
         assert written["model"] == "dated"
         assert written["created_at"] == "1970-01-01T00:16:40Z"
+
+    async def test_the_contract_can_be_kept_from_the_room(self):
+        world = World(contract_in_room=False)
+        await world.dispatcher.open()
+        await world.dispatch()
+        assert world.rooms.rooms == {"interview-s-1": ""}
+        (request,) = world.supervisor.requests
+        assert json.loads(request.metadata)["session_id"] == "s-1"
+        await world.dispatcher.aclose(timeout_s=0)
 
     async def test_the_room_outlasts_every_wait_for_the_participant(self, world):
         waits = config().model_copy(
@@ -492,6 +508,23 @@ class TestTheirRoom:
         world.budget.verdict = Verdict.GO_ON
         await self.theirs(world, "s-2")
 
+    async def test_one_that_was_not_handed_over_is_begun_again_from_its_claim(self, world):
+        """As its bridge leaves it that is lost just then."""
+        await self.theirs(world, "s-1")
+        joined = world.records.records["s-1"]
+        queued = replace(joined, state=SessionState.QUEUED, actor_id=None)
+        world.records.records["s-1"] = queued
+        assert not (await self.theirs(world, "s-1")).existing
+        assert [r.session_id for r in world.supervisor.requests] == ["s-1", "s-1"]
+        assert (await world.records.get("s-1")).state is SessionState.JOINED
+
+    async def test_one_that_was_handed_over_is_not_begun_again(self, world):
+        await self.theirs(world, "s-1")
+        with pytest.raises(SessionExists):
+            await self.theirs(world, "s-1")
+        assert len(world.supervisor.requests) == 1
+        assert "release" not in world.asked
+
     async def test_a_check_begins_nothing(self, world):
         world.dispatcher.check(DispatchRequest(config=config(), room="theirs"))
         world.resolve = refuse_model
@@ -502,3 +535,61 @@ class TestTheirRoom:
 
 def refuse_model(given):
     raise ModelRetired("gone, use another")
+
+
+class TestTrace:
+    @pytest.fixture
+    def spans(self):
+        return Spans()
+
+    @pytest.fixture
+    async def world(self, spans):
+        world = World(tracer=spans.tracer)
+        await world.dispatcher.open()
+        yield world
+        await world.dispatcher.aclose(timeout_s=0)
+
+    async def test_the_dispatch_and_its_steps_are_one_trace_the_callers(self, world, spans):
+        given = await world.dispatch(traceparent=CALLERS_TRACEPARENT)
+        steps = ("validate", "claim", "reserve", "budget", "room", "join")
+        assert spans.edges() == {("dispatch", None), *((step, "dispatch") for step in steps)}
+        assert spans.traces() == {CALLERS_TRACE}
+        dispatch = spans.named("dispatch")
+        assert said(dispatch)["session.id"] == given.record.session_id
+        below = f"00-{CALLERS_TRACE}-{dispatch.context.span_id:016x}-01"
+        assert world.records.records["s-1"].traceparent == below
+        assert world.supervisor.requests[0].traceparent == below
+
+    async def test_without_a_caller_that_traces_it_begins_a_trace(self, world, spans):
+        await world.dispatch()
+        assert spans.named("dispatch").parent is None
+        assert len(spans.traces()) == 1
+
+    async def test_one_that_fails_says_where_and_why(self, world, spans):
+        world.rooms.down = True
+        with pytest.raises(LiveKitUnavailable):
+            await world.dispatch()
+        failed = {s.name: said(s).get("error.type") for s in spans.over if said(s)}
+        assert failed == {"room": "livekit_unavailable", "dispatch": "livekit_unavailable"}
+
+    async def test_one_that_was_known_begins_nothing(self, world, spans):
+        await world.dispatch(idempotency_key="k", body_hash="h")
+        await world.dispatch(idempotency_key="k", body_hash="h")
+        second = spans.over[-1]
+        assert said(second)["fleet.dispatch.existing"] is True
+        assert said(second)["session.id"] == "s-1"
+
+    async def test_a_request_that_cannot_be_is_told_too(self, world, spans):
+        world.resolve = refuse_model
+        with pytest.raises(ModelRetired):
+            await world.dispatch()
+        assert said(spans.named("dispatch")) == {"error.type": ModelRetired.code}
+
+    async def test_an_answer_that_comes_before_the_agent_does_not_end_it(self, world, spans):
+        world.supervisor.silent = True
+        await world.dispatch(respond_async=True)
+        assert "dispatch" not in spans.names
+
+    async def test_a_check_is_not_traced(self, world, spans):
+        world.dispatcher.check(DispatchRequest(config=config(), room="theirs"))
+        assert spans.over == []

@@ -12,7 +12,7 @@ from livekit import api
 from pydantic import SecretStr
 
 from fleet.errors import WebhookRejected
-from fleet.livekit_client import LiveKitClient
+from fleet.livekit_client import LiveKitClient, ParticipantPass
 
 KEY, SECRET = "devkey", "a-secret-of-at-least-thirty-two-bytes"
 BODY = json.dumps(
@@ -145,3 +145,42 @@ def test_other_webhooks_are_refused(
 ) -> None:
     with pytest.raises(WebhookRejected):
         client.verify_webhook(body, authorization)
+
+
+def test_a_participants_token_says_whose_it_is(client: LiveKitClient) -> None:
+    token = client.participant_token(room="interview-s-1", identity="p-7", ttl_s=600)
+
+    assert client.read_pass(token) == ParticipantPass(
+        room="interview-s-1", identity="p-7", expired=False
+    )
+
+
+def test_a_token_whose_time_is_over_still_does(client: LiveKitClient) -> None:
+    token = client.participant_token(room="interview-s-1", identity="p-7", ttl_s=-3_000_000)
+
+    assert client.read_pass(token) == ParticipantPass(
+        room="interview-s-1", identity="p-7", expired=True
+    )
+
+
+def test_clocks_may_be_a_little_apart(client: LiveKitClient) -> None:
+    read = client.read_pass(client.participant_token(room="s-1", identity="p-7", ttl_s=-30))
+
+    assert read is not None
+    assert not read.expired
+
+
+def test_any_other_text_is_no_pass(client: LiveKitClient) -> None:
+    other = LiveKitClient(
+        url="ws://127.0.0.1:1", api_key=KEY, api_secret=SecretStr("another-secret-" + SECRET)
+    )
+    unsigned = jwt.encode({"iss": KEY, "sub": "p-7", "exp": 4e9}, "", algorithm="none")
+    texts = [
+        "",
+        "…",
+        "a.b.c",
+        unsigned,
+        other.participant_token(room="s-1", identity="p-7", ttl_s=600),
+        client.worker_token(ttl_s=600),
+    ]
+    assert [client.read_pass(text) for text in texts] == [None] * len(texts)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.local import livekit_release, tools
+from fleet.local import golang, livekit_release, tools
 from fleet.local.errors import ToolUnavailable
 
 
@@ -114,7 +114,7 @@ def test_go_is_used_when_the_release_can_be_built_with_it(
     bare_machine: Path, version: str, usable: bool
 ) -> None:
     go = go_that(bare_machine, version=version, install=":")
-    assert tools._go_on_path() == (go if usable else None)
+    assert golang.go_on_path() == (go if usable else None)
 
 
 @linux

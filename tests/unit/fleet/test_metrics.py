@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -89,3 +91,37 @@ def test_names_carry_their_unit() -> None:
     ends = {Counter: "_total", Histogram: "_seconds", Gauge: ""}
     for spec in SPECS:
         assert spec.name.endswith(ends[spec.kind])
+
+
+def test_what_a_result_tells_of_silences_bounds_and_spans_is_counted() -> None:
+    metrics = Metrics()
+    usage = replace(USAGE, unpriced_pico_usd=2_500_000_000_000)
+
+    ended = replace(result(usage), silences_s=(0.4, 2.5), spans_lost=3)
+    metrics.session_ended(ended, "gemini_live")
+
+    labels = {"provider": "gemini_live"}
+    assert value(metrics, "fleet_turn_silence_seconds_count", **labels) == 2
+    assert value(metrics, "fleet_turn_silence_seconds_sum", **labels) == 2.9
+    assert value(metrics, "fleet_unpriced_usd_total", **labels) == 2.5
+    assert value(metrics, "fleet_spans_lost_total") == 3
+
+
+def test_only_what_is_beyond_a_limit_is_overspent() -> None:
+    metrics = Metrics()
+
+    metrics.account_closed(spent_micro_usd=1_000_000, limit_micro_usd=1_000_000)
+    assert value(metrics, "fleet_overspent_sessions_total") == 0
+    metrics.account_closed(spent_micro_usd=1_000_001, limit_micro_usd=1_000_000)
+
+    assert value(metrics, "fleet_overspent_sessions_total") == 1
+    assert value(metrics, "fleet_overspend_usd_total") == 0.000001
+
+
+def test_counts_that_alerts_look_at_begin_at_zero() -> None:
+    metrics = Metrics()
+
+    assert value(metrics, "fleet_turned_away_total", why="slots") == 0
+    assert value(metrics, "fleet_session_actor_kills_total", cause="join_timeout") == 0
+    assert value(metrics, "fleet_recoveries_total", cause="node_lost") == 0
+    assert value(metrics, "fleet_reaped_total", kind="orphan_room") == 0

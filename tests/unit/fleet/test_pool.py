@@ -5,6 +5,7 @@ import pytest
 
 from agent_actor.contract import ActorId, SessionId
 from fleet.errors import ControlPlaneUnavailable, FleetDraining, FleetFull
+from fleet.metrics import Metrics
 from fleet.pool import Pool
 from fleet.roster_model import ActorState, Handover, NodeId, RosterLimits
 from tests.unit.fleet.control_fakes import ENOUGH_S, FakeCrew, at_once, never
@@ -245,4 +246,22 @@ async def test_a_restarted_pool_starts_nothing_on_a_node_that_is_draining(crew):
     assert books.draining_nodes == ("n-1",)
     # The one that has a session says by its pulse where it is.
     assert pool.snapshot().nodes == {"old-1": "n-9"}
+    await pool.aclose()
+
+
+async def test_cold_starts_and_refusals_are_counted(crew):
+    metrics = Metrics()
+    pool = Pool(LIMITS, crew, prefix="t", clock=lambda: 0.0, sleep=never, metrics=metrics)
+    await pool.open()
+    waiting = [asyncio.create_task(pool.reserve(A, 10)) for _ in range(2)]
+    await settle()
+    crew.get_warm()
+    await asyncio.gather(*waiting)
+    await pool.reserve(B, 10)
+    assert metrics.registry.get_sample_value("fleet_cold_starts_total") == 1
+    pool.drain(True)
+    with pytest.raises(FleetDraining):
+        await pool.reserve(C, 10)
+    why = {"why": "draining"}
+    assert metrics.registry.get_sample_value("fleet_turned_away_total", why) == 1
     await pool.aclose()

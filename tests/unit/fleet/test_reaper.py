@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState
 from agent_actor.journal import EventKind, JournalEvent, LiveState
 from agent_actor.messages import StopMode
+from fleet.clusters import Clusters
 from fleet.errors import (
     ActorLost,
     ActorMissing,
@@ -22,7 +23,13 @@ from fleet.reaper import Reaper, ReapParts
 from fleet.reaping import Kind, ReapLimits, RunSeen
 from fleet.records import SessionRecord
 from fleet.roster_model import ActorState, ActorView
-from tests.unit.fleet.control_fakes import FakeBudget, FakeJournal, FakeRecords, usage
+from tests.unit.fleet.control_fakes import (
+    FakeBudget,
+    FakeJournal,
+    FakeRecords,
+    lose_cluster,
+    usage,
+)
 
 A, B = SessionId("s-a"), SessionId("s-b")
 NOW = 10_000.0
@@ -161,6 +168,7 @@ class World:
         self.roster, self.sessions = Roster(), Sessions()
         self.records, self.journal = FakeRecords([]), FakeJournal()
         self.metrics = Metrics()
+        self.clusters = Clusters("main")
         self.clock = 0.0
         self.slept: list[float] = []
         self.rounds = 0
@@ -178,6 +186,7 @@ class World:
             now=lambda: NOW + self.clock,
             clock=lambda: self.clock,
             dice=lambda low, high: high,
+            clusters=self.clusters,
         )
         self.reaper = Reaper(parts, ReapLimits(**limits), every_s=5.0)
 
@@ -389,6 +398,21 @@ class TestSessions:
     async def test_one_that_nobody_runs_is_taken_over(self, world):
         world.healthy(A)
         del world.sessions.runs[A]
+        await world.go_on(2)
+        assert world.sessions.taken == [A]
+
+    async def test_anothers_are_left_alone_until_it_is_gone(self, world):
+        """Its room, actor and account too: they are known by its record."""
+        world.healthy(A, cluster="other", state=SessionState.ENDING)
+        del world.sessions.runs[A]
+        world.ray.living.clear()
+        world.roster.views.clear()
+        world.clusters.heard({"main": 1, "other": 1}, 0.0)
+        await world.go_on(6)
+        assert world.sessions.taken == []
+        assert world.counted() == {}
+        assert world.ledger.open_accounts == {A}
+        lose_cluster(world.clusters, "other")
         await world.go_on(2)
         assert world.sessions.taken == [A]
 

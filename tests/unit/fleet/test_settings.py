@@ -194,3 +194,16 @@ def test_settings_pickle_and_show_no_secret(env: pytest.MonkeyPatch, tmp_path: P
     for secret in ("a-livekit-secret", API_KEY, "redis-password"):
         assert secret not in repr(settings)
         assert secret not in str(settings)
+
+
+def test_control_actors_ask_for_their_nodes_where_those_are_named(env: pytest.MonkeyPatch) -> None:
+    assert load_settings().control_resources == {}
+    env.setenv("FLEET_CONTROL_RESOURCE", "fleet_control")
+    assert load_settings().control_resources == {"fleet_control": 0.001}
+
+
+def test_a_cluster_has_a_name(env: pytest.MonkeyPatch) -> None:
+    assert load_settings().cluster == "main"
+    env.setenv("FLEET_CLUSTER", "fleet-x7k2p")
+    assert load_settings().cluster == "fleet-x7k2p"
+    assert "FLEET_CLUSTER" in problems_with(env, FLEET_CLUSTER="not a name")

@@ -1,3 +1,5 @@
+from contextlib import contextmanager
+
 import pytest
 
 from fleet.steps import StepTimer
@@ -20,3 +22,23 @@ def test_a_failed_step_is_timed_and_named():
         raise OSError("broken")
     assert timer.timings_s == {"one": 3.0}
     assert timer.current == "one"
+
+
+def test_each_step_is_watched_and_sees_its_failure():
+    seen = []
+
+    @contextmanager
+    def watch(step):
+        seen.append(step)
+        try:
+            yield
+        except OSError as error:
+            seen.append(str(error))
+            raise
+
+    timer = StepTimer(lambda: 0.0, watch)
+    with timer("one"):
+        pass
+    with pytest.raises(OSError, match="broken"), timer("two"):
+        raise OSError("broken")
+    assert seen == ["one", "two", "broken"]

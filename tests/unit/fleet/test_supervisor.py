@@ -7,6 +7,8 @@ from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, St
 from agent_actor.errors import ActorBusy, AgentError, RoomUnreachable
 from agent_actor.journal import EventKind, JournalEvent, LiveState
 from agent_actor.messages import JoinReport, StopMode, Verdict
+from agent_actor.telemetry import NO_TRACER, Tracer
+from fleet.clusters import Clusters
 from fleet.endings import Endings, Sleep
 from fleet.errors import (
     ActorLost,
@@ -35,9 +37,11 @@ from tests.unit.fleet.control_fakes import (
     FakeRoster,
     allowance,
     at_once,
+    lose_cluster,
     never,
     result_of,
 )
+from tests.unit.spans import CALLERS_TRACE, CALLERS_TRACEPARENT, Spans, said
 
 A = SessionId("s-a")
 LIMITS = RunLimits(
@@ -52,6 +56,7 @@ class World:
     sleep: Sleep = never
     asked: list[str] = field(default_factory=list)
     now: float = 1_000.0
+    tracer: Tracer = NO_TRACER
 
     def __post_init__(self):
         self.roster = FakeRoster(self.asked)
@@ -62,6 +67,7 @@ class World:
         self.journal = FakeJournal()
         self.endings = Endings(self.sleep)
         self.metrics = Metrics()
+        self.clusters = Clusters("main")
         parts = RunParts(
             roster=self.roster,
             records=self.records,
@@ -71,6 +77,8 @@ class World:
             journal=self.journal,
             endings=self.endings,
             metrics=self.metrics,
+            clusters=self.clusters,
+            tracer=self.tracer,
             now=lambda: self.now,
             sleep=self.sleep,
         )
@@ -358,6 +366,16 @@ class TestEnd:
         world.roster.release_failure = None
         assert await world.endings.pay()
         assert world.roster.held == {}
+
+    async def test_one_that_another_cluster_took_over_keeps_its_account_and_room(self, world):
+        actor = await world.live()
+        record = world.records.records[A]
+        world.records.records[A] = replace(record, attempt=2, cluster="other")
+        actor.end.set_result(result_of(A))
+        await world.over()
+        assert not world.records.records[A].is_gone
+        assert world.asked[-2:] == ["kill", "release"]
+        assert not {"close", "delete_room"} & set(world.asked)
 
     async def test_it_is_counted_by_reason(self, world):
         actor = await world.live()
@@ -882,6 +900,24 @@ class TestAdoption:
         (run,) = (await asking).values()
         assert (run.room, run.actor_id, run.stopping) == (f"interview-{A}", "a-9", False)
 
+    async def test_another_cluster_s_is_left_alone(self, world):
+        world.record(state=SessionState.LIVE, actor_id="a-9", joined_at=995.0, cluster="other")
+        world.clusters.heard({"main": 1, "other": 1}, 0.0)
+        await world.supervisor.open()
+        assert await world.supervisor.assignments() == {}
+
+    async def test_one_whose_cluster_is_gone_is_carried_on_as_ours(self, world):
+        world.record(state=SessionState.LIVE, actor_id="a-9", joined_at=995.0, cluster="other")
+        world.actors.lost_on_ping.add(ActorId("a-9"))
+        lose_cluster(world.clusters, "other")
+        await world.supervisor.open()
+        actor = await world.next_actor()
+        assert actor.attempt == 2
+        assert world.records.records[A].cluster == "main"
+        actor.join.set_result(joined())
+        actor.end.set_result(result_of(A, 2))
+        await world.over()
+
     async def test_one_that_is_taken_over_twice_is_run_once(self, world):
         await world.supervisor.open()
         await world.supervisor.assignments()
@@ -955,3 +991,65 @@ class TestAdoption:
         await world.supervisor.open()
         await world.supervisor.assignments()
         assert (await world.over()).end_reason is EndReason.SESSION_TIMEOUT
+
+
+class TestTrace:
+    @pytest.fixture
+    def spans(self):
+        return Spans()
+
+    @pytest.fixture
+    async def world(self, spans):
+        world = World(tracer=spans.tracer)
+        await world.supervisor.open()
+        yield world
+        await world.supervisor.aclose()
+
+    async def test_an_attempt_its_recovery_and_the_end_are_one_trace(self, world, spans):
+        request = replace(await world.prepared(), traceparent=CALLERS_TRACEPARENT)
+        task, first = await world.starting(request)
+        first.join.set_result(joined(A))
+        await task
+        second = await lose(world, first)
+        second.join.set_result(joined(A))
+        second.end.set_result(result_of(A, 2))
+        await world.over()
+        assert spans.names == ["attempt", "recover", "end"]
+        assert spans.traces() == {CALLERS_TRACE}
+        below = {
+            f"00-{CALLERS_TRACE}-{spans.named(name).context.span_id:016x}-01"
+            for name in ("attempt", "recover")
+        }
+        assert {a.traceparent for a in world.actors.assignments} == below
+        ended = said(spans.named("end"))
+        assert ended["fleet.end.reason"] == "completed"
+        assert ended["fleet.session.spent_micro_usd"] == 42
+
+    async def test_a_session_that_is_taken_over_goes_on_with_its_trace(self, world, spans):
+        world.record(
+            state=SessionState.LIVE,
+            actor_id="a-9",
+            joined_at=990.0,
+            traceparent=CALLERS_TRACEPARENT,
+        )
+        world.actors.actors[ActorId("a-9")] = FakeActor(1)
+        world.actors.lost_on_ping.add(ActorId("a-9"))
+        world.supervisor.take_over(world.records.records[A])
+        actor = await world.next_actor()
+        actor.join.set_result(joined(A))
+        actor.end.set_result(result_of(A, 2))
+        await world.over()
+        assert spans.names == ["recover", "end"]
+        assert spans.traces() == {CALLERS_TRACE}
+
+    async def test_an_attempt_that_did_not_join_says_why(self, world, spans):
+        _, first = await world.starting(await world.prepared())
+        lost = {"error_code": "metadata_timeout", "retryable": True}
+        world.actors.running.clear()
+        first.end.set_result(result_of(A, end_reason=EndReason.METADATA_TIMEOUT, **lost))
+        second = await world.next_actor()
+        assert [said(s)["error.type"] for s in spans.over] == ["metadata_timeout"]
+        second.join.set_result(joined(A))
+        second.end.set_result(result_of(A, 2))
+        await world.over()
+        assert spans.names == ["attempt", "attempt", "end"]

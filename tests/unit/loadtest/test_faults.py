@@ -40,3 +40,10 @@ def test_unknown_unsupported_and_empty_faults_are_refused() -> None:
     for bad in ({"kind": "earthquake"}, {"kind": "no_usage"}, {"kind": "slow", "count": 0}):
         with pytest.raises(ValueError, match=r".+"):
             book.add(**bad)  # type: ignore[arg-type]
+
+
+def test_texts_come_from_params_one_or_many() -> None:
+    book = FaultBook()
+    assert book.add(kind="malformed_event").texts("{") == ["{"]
+    assert book.add(kind="malformed_event", params={"text": ""}).texts("{") == [""]
+    assert book.add(kind="malformed_event", params={"texts": ["[]", 7]}).texts("{") == ["[]", "7"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent_actor.contract import EndReason, Provider, SessionId, SessionState
@@ -10,6 +10,7 @@ from agent_actor.journal import EventKind, JournalEvent, LiveState
 from agent_actor.messages import Allowance, TokenCounts, Verdict
 from fleet.budget.costs import BudgetTotals, MinuteCost, SessionCost, StudyCost
 from fleet.budget.export import CostRow
+from fleet.changes import Changed
 from fleet.draining import Drain
 from fleet.errors import (
     CursorInvalid,
@@ -22,7 +23,7 @@ from fleet.errors import (
 )
 from fleet.journal import JournalEntry, Turn
 from fleet.limits import LimitChange
-from fleet.livekit_client import WebhookEvent
+from fleet.livekit_client import ParticipantPass, WebhookEvent
 from fleet.nodes import FleetNodes, Node
 from fleet.observers import ObserverPass
 from fleet.records import LIFE, Page, SessionRecord
@@ -72,6 +73,18 @@ class FakeSessions:
             return self.records[session_id]
         except KeyError:
             raise SessionNotFound(session_id) from None
+
+    async def find_many(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
+        if self.error is not None:
+            raise self.error
+        return {id_: self.records[id_] for id_ in session_ids if id_ in self.records}
+
+    async def active(self) -> AsyncIterator[SessionRecord]:
+        if self.error is not None:
+            raise self.error
+        for item in list(self.records.values()):
+            if not item.is_gone:
+                yield item
 
     async def list(
         self,
@@ -247,12 +260,41 @@ class FakeJournal:
         return self.lives.get(session_id)
 
     async def live_many(self, session_ids: Sequence[str]) -> tuple[LiveState | None, ...]:
-        return tuple(self.lives.get(each) for each in session_ids)
+        if self.error is not None:
+            raise self.error
+        return tuple(map(self.lives.get, session_ids))
 
     async def erase(self, session_id: str) -> None:
         self.erased.append(session_id)
         self.lives.pop(session_id, None)
         self.entries.pop(session_id, None)
+
+
+class FakeChanges:
+    """What ``tell`` said since a mark."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[frozenset[str], frozenset[str]]] = []
+        self.complete = True
+        self.error: Exception | None = None
+
+    def tell(self, *, records: Iterable[str] = (), lives: Iterable[str] = ()) -> None:
+        self.told.append((frozenset(records), frozenset(lives)))
+
+    async def mark(self) -> int:
+        if self.error is not None:
+            raise self.error
+        return len(self.told)
+
+    async def since(self, mark: int) -> Changed:
+        newest = await self.mark()
+        nobody: frozenset[str] = frozenset()
+        return Changed(
+            mark=newest,
+            records=nobody.union(*(records for records, _ in self.told[mark:])),
+            lives=nobody.union(*(lives for _, lives in self.told[mark:])),
+            complete=self.complete,
+        )
 
 
 @dataclass
@@ -363,6 +405,16 @@ class FakeRoster:
         return self.now
 
 
+class FakePasses:
+    """Reads `room/identity`, and `room/identity/expired`."""
+
+    def read_pass(self, token: str) -> ParticipantPass | None:
+        match token.split("/"):
+            case [room, identity, *rest] if rest in ([], ["expired"]):
+                return ParticipantPass(room=room, identity=identity, expired=bool(rest))
+        return None
+
+
 class FakeWebhooks:
     """Takes a body that starts with its signature, as the Authorization header has it."""
 
@@ -405,6 +457,7 @@ def cost(**changes: object) -> SessionCost:
 
 
 DRAIN_DEADLINE_S = 600.0
+LIVEKIT_URL = "wss://livekit.example.org"
 
 
 class FakeNodes:
@@ -453,6 +506,7 @@ class FakeFleet:
         self.sessions = FakeSessions(self.clock)
         self.starter = FakeStarter(self.sessions)
         self.journal = FakeJournal()
+        self.changes = FakeChanges()
         self.money = FakeMoney()
         self.observers = FakeObservers()
         self.roster = FakeRoster()
@@ -460,6 +514,7 @@ class FakeFleet:
         self.closed = 0
         self.meanwhile: Callable[[], None] = lambda: None
         """What happens while a route sleeps."""
+        self.public_url: str | None = None
         self.expositions: list[bytes] = []
         self.problems: dict[str, str | Exception | None] = {
             "roster": None,
@@ -473,10 +528,14 @@ class FakeFleet:
             starter=self.starter,
             sessions=self.sessions,
             journal=self.journal,
+            changes=self.changes,
             money=self.money,
             observers=self.observers,
             roster=self.roster,
             nodes=self.nodes,
+            passes=FakePasses(),
+            livekit_url=LIVEKIT_URL,
+            public_url=self.public_url,
             drain_deadline_s=DRAIN_DEADLINE_S,
             webhooks=FakeWebhooks(),
             checks={name: self._check(name) for name in self.problems},

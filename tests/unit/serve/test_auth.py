@@ -33,6 +33,10 @@ GUARDED = [
     ("GET", "/v1/nodes"),
     ("POST", "/v1/nodes/n/drain"),
     ("DELETE", "/v1/nodes/n/drain"),
+    ("GET", "/v1/fleet/stream"),
+    ("GET", "/v1/sessions/s-1/stream"),
+    ("GET", "/v1/studies/s/stream"),
+    ("GET", "/v1/studies/s/comparison"),
     ("GET", "/v1/contract/schema"),
     ("GET", "/metrics"),
 ]
@@ -53,7 +57,9 @@ async def test_without_a_key_every_guarded_route_says_401(
     assert answer.json()["code"] == "key_missing"
 
 
-async def test_the_guarded_routes_are_all_but_probes_and_webhook(app: FastAPI) -> None:
+async def test_the_guarded_routes_are_all_but_those_with_another_proof(
+    app: FastAPI,
+) -> None:
     paths = app.openapi()["paths"]
     all_routes = {(method.upper(), path) for path, ops in paths.items() for method in ops}
     names = {"s-1": "{session_id}", "/s/": "/{study_id}/", "/n/": "/{node}/"}
@@ -66,12 +72,13 @@ async def test_the_guarded_routes_are_all_but_probes_and_webhook(app: FastAPI) -
         ("GET", "/healthz"),
         ("GET", "/readyz"),
         ("POST", "/v1/livekit/webhook"),
+        ("GET", "/join/{session_id}/state"),
     }
     guarded = {
         (method.upper(), path)
         for path, ops in paths.items()
         for method, operation in ops.items()
-        if operation.get("security")
+        if {"HTTPBearer": []} in operation.get("security", [])
     }
     assert guarded == named
 

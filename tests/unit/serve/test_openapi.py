@@ -64,6 +64,7 @@ def test_created_session_and_problem_carry_examples(document: dict[str, Any]) ->
         "SessionView",
         "SessionCostView",
         "ObserverView",
+        "JoinState",
         "FleetView",
         "Problem",
     ):
