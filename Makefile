@@ -27,7 +27,7 @@ LOAD_ARGUMENTS = $(if $(N),--sessions $(N)) $(if $(RESUME),--resume)
 
 .PHONY: help setup demo test unit integration browser web screens check check-k8s format \
 	bench-autoscaler bench-budget bench-live bench-reports bench-relay bench-telemetry bench-peer \
-	bench-fleet-page chaos load load-media load-churn load-sim smoke-bench lock upgrade clean
+	bench-fleet-page chaos rehearsal load load-media load-churn load-sim smoke-bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -113,6 +113,10 @@ bench-peer: setup ## This fleet beside a livekit-agents worker, on the same part
 chaos: setup ## Every part killed while interviews run: does any of them notice?
 	@$(BIN)/python -m fleet.local.tools
 	@exec $(BIN)/python -m fleet.bench.chaos
+
+rehearsal: setup ## Install, load, grow, lose a node, upgrade, shrink: does any interview notice?
+	@$(BIN)/python -m fleet.local.tools
+	@exec $(BIN)/python -m fleet.bench.rehearsal
 
 load: setup ## 200 sessions at once (N=…) through the Locust scenario, their audio in memory
 	@$(BIN)/python -m fleet.local.tools

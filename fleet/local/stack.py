@@ -95,7 +95,7 @@ async def local_fleet(options: StackOptions, tell: Tell) -> AsyncIterator[LocalF
             "LIVEKIT_API_SECRET": livekit.api_secret,
             "FLEET_API_HOST": options.api_host,
             "FLEET_API_PORT": str(port),
-            **_provider_environment(simulators),
+            **provider_environment(simulators),
             **{f"FLEET_{name.upper()}": value for name, value in options.settings.items()},
         }
         # Ray's workers take the environment that the cluster is started with.
@@ -165,7 +165,7 @@ async def _start_simulators(
     return started
 
 
-def _provider_environment(simulators: Mapping[SimulatorKind, Simulator]) -> dict[str, str]:
+def provider_environment(simulators: Mapping[SimulatorKind, Simulator]) -> dict[str, str]:
     values: dict[str, str] = {}
     if openai := simulators.get(SimulatorKind.OPENAI):
         values |= {"OPENAI_API_KEY": SIMULATOR_KEY, "FLEET_OPENAI_BASE_URL": openai.base_url}

@@ -30,6 +30,8 @@ class Population:
         self.under_way: list[Interview] = []
         self.courses: list[Course] = []
         self.refused: list[str] = []
+        self.asking = 0
+        """Dispatches under way."""
         self._stage = stage
         self._options = options
         self._providers = itertools.cycle(Provider)
@@ -53,11 +55,14 @@ class Population:
         """One place of the population, until it is told to come to an end."""
         await asyncio.sleep(delay_s)
         while not self._over.is_set():
+            self.asking += 1
             try:
                 interview = await self._stage.begin(provider=next(self._providers), **self._options)
             except FleetError as error:
                 self.refused.append(str(error))
                 continue
+            finally:
+                self.asking -= 1
             self.under_way.append(interview)
             self.courses.append(await interview.course(OVER_S))
             self.under_way.remove(interview)
@@ -75,6 +80,9 @@ async def talking(stage: Stage, at_once: int, **options: Any) -> AsyncIterator[P
     async with asyncio.TaskGroup() as group:
         for place in range(at_once):
             group.create_task(population.keep_talking(place * APART_S))
-        await population.wait_talking(at_once)
-        yield population
-        population.come_to_an_end()
+        try:
+            await population.wait_talking(at_once)
+            yield population
+        finally:
+            # Also where the block was broken off: nobody is to begin another one.
+            population.come_to_an_end()

@@ -64,7 +64,8 @@ INTERVIEWER: Mapping[str, Any] = {
 
 
 class Stage:
-    """``redis`` and ``livekit`` may be stopped and started by whoever tests that."""
+    """``redis`` and ``livekit`` may be stopped and started by whoever tests that. ``first``: the
+    number of the first interview; of two stages with the same simulators no two may have one."""
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Stage:
         progress: Progress,
         seed: int,
         warm: int,
+        first: int = 1,
     ) -> None:
         self.fleet = fleet
         self.redis = redis
@@ -86,7 +88,7 @@ class Stage:
         self.progress = progress
         self._seed = seed
         self._warm = warm
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first)
         settings = fleet.settings
         self.registry = Registry.from_settings(settings)
         self.journal = Journal.from_settings(settings)
