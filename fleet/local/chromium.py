@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 from fleet.local.cache import exclusive
-from fleet.local.errors import LocalPartError, ToolUnavailable
-from fleet.local.making import run_step
+from fleet.local.errors import ToolUnavailable
+from fleet.local.making import exit_code, run_step
 
 VARIABLE = "CHROMIUM"
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -54,16 +54,5 @@ def ensure_chromium() -> Path:
     return find_chromium()
 
 
-def main() -> int:
-    try:
-        ensure_chromium()
-    except LocalPartError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(ensure_chromium))

@@ -8,15 +8,33 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
-from fleet.local.errors import ToolUnavailable
+from fleet.local.errors import LocalPartError, ToolUnavailable
 from fleet.local.processes import tied_to_this_process
 from fleet.local.progress import progress
 
 DEADLINE_S = 1800
+
+
+def exit_code(make: Callable[[], object]) -> int:
+    """What a command that only makes something ends with; why it could not, on standard error."""
+
+    def ended(_number: int, _frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, ended)  # so that a build in progress is ended with us
+    try:
+        make()
+    except LocalPartError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
 def run_step(

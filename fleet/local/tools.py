@@ -5,16 +5,15 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import NoReturn
 
 from fleet.local import livekit_release
 from fleet.local.cache import cache_dir, exclusive
 from fleet.local.errors import LocalPartError, ToolUnavailable
 from fleet.local.golang import find_go
+from fleet.local.making import exit_code
 
 LIVEKIT_VERSION = livekit_release.VERSION
 LIVEKIT_MODULE = f"github.com/livekit/livekit-server/cmd/server@v{LIVEKIT_VERSION}"
@@ -99,23 +98,13 @@ def _named(path: str, variable: str) -> Path:
     return Path(path)
 
 
-def main() -> int:
-    def ended(_number: int, _frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, ended)  # so that a build in progress is ended with us
-    try:
-        if not os.environ.get("LIVEKIT_URL"):
-            find_livekit_server()
-        if not os.environ.get("REDIS_URL"):
-            find_redis_server()
-    except LocalPartError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+def ensure_servers() -> None:
+    """All that are not named in the environment. Raises ToolUnavailable."""
+    if not os.environ.get("LIVEKIT_URL"):
+        find_livekit_server()
+    if not os.environ.get("REDIS_URL"):
+        find_redis_server()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(ensure_servers))

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.local.cache import cache_dir, exclusive
-from fleet.local.errors import LocalPartError, ToolUnavailable
-from fleet.local.making import install_locked, run_step
+from fleet.local.errors import ToolUnavailable
+from fleet.local.making import exit_code, install_locked, run_step
 
 WEB = Path(__file__).resolve().parents[2] / "serve" / "web"
 DIST = WEB / "dist"
@@ -191,16 +191,5 @@ def _node_of_wheel() -> Node:
     return Node(program=program, npm=[str(program), str(npm)])
 
 
-def main() -> int:
-    try:
-        ensure_pages()
-    except LocalPartError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(ensure_pages))

@@ -19,8 +19,8 @@ from typing import Any
 import yaml
 
 from fleet.local.cache import cache_dir, exclusive
-from fleet.local.errors import LocalPartError
 from fleet.local.golang import find_go
+from fleet.local.making import exit_code
 
 TREE = Path(__file__).parents[2]
 SOURCES = TREE / "k8s" / "check"
@@ -97,16 +97,5 @@ def _make(folder: Path) -> None:
         made.replace(folder)
 
 
-def main() -> int:
-    try:
-        check_tool()
-    except LocalPartError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(check_tool))
