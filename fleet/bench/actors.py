@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -90,9 +91,11 @@ async def _start(crew: RayCrew, arm: str, name: str) -> Actor:
 
 
 def _launchers() -> Iterator[int]:
-    for process in psutil.process_iter(["cmdline"]):
-        if _ARGUMENT in (process.info["cmdline"] or ()):
-            yield process.pid
+    """Of the Ray that we started, whatever else there is on the machine."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if _ARGUMENT in process.cmdline():
+                yield process.pid
 
 
 def _cpu_s(pid: int) -> float:
