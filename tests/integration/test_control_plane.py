@@ -351,6 +351,11 @@ class TestStopping:
 class TestActorLost:
     async def test_a_killed_actor_is_replaced_in_its_room_at_once(self, fleet: Fleet) -> None:
         given = await fleet.dispatch()
+
+        async def has_reported() -> bool:
+            return (await fleet.cost(given.record.session_id)).spent_micro_usd > 0
+
+        await until(has_reported)
         os.kill(await fleet.pid_of(given.record), signal.SIGKILL)
         record = await carried_on(fleet, given, within_s=5)
         assert (record.room, record.state) == (given.record.room, SessionState.JOINED)
