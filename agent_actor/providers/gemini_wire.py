@@ -54,6 +54,9 @@ class GeminiWire:
         events += self._generated(content, call)
         usage = read_usage(_get(message, "usage_metadata"))
         interrupted = bool(_get(content, "interrupted"))
+        if _get(content, "turn_complete") or (interrupted and usage is not None):
+            # What waits has had its turn's end: this is another's, of which there was not a word.
+            self._waiting = None
         if usage is not None:
             events += self._billed(usage, "interrupted" if interrupted else "completed")
         if _get(content, "turn_complete"):

@@ -166,6 +166,20 @@ def test_what_was_cut_off_before_a_word_answers_nothing_that_we_asked_for() -> N
     assert isinstance(completed, ResponseDone)
 
 
+@pytest.mark.parametrize("status", ["completed", "interrupted"])
+def test_another_turn_s_usage_does_not_pay_for_one_that_never_got_any(status: str) -> None:
+    wire = GeminiWire()
+    wire.read(audio_message())
+    assert wire.read({"serverContent": {"turnComplete": True}}) == (
+        ResponseEnded(id="g1", status="completed"),
+    )
+    # The next is cut off before a word of it, and has its bill.
+    content = {"turnComplete": True, **({"interrupted": True} if status == "interrupted" else {})}
+    events = wire.read({"serverContent": content, "usageMetadata": USAGE})
+    assert events[-1] == ResponseDone(id="g2", status=status, usage=READ)
+    assert not any(getattr(event, "id", None) == "g1" for event in events)
+
+
 def test_what_the_user_said_is_a_turn_to_be_answered() -> None:
     content = {"inputTranscription": {"text": " Hello"}}
     assert GeminiWire().read({"serverContent": content}) == (UserTurn(),)
