@@ -1,13 +1,14 @@
 import { h } from "../shared/dom";
+import { drawCost } from "./cost_plot";
 import { count, dollars, latency, money, provider, timeOfDay } from "./format";
 import { Grid } from "./grid";
 import type { FleetRow, MinuteRow, NodeRow, SessionRow } from "./model";
 import { type Filter, type Order, ordered, type SortKey } from "./ordering";
 import { card, setAttribute, setText, Tile, tiles } from "./parts";
-import { Plot, stacked } from "./plot";
+import { Plot } from "./plot";
 import { ageColumn, PHASE, PROVIDER, SESSION, SPENT, STATE, STUDY } from "./sessions";
 import type { Store } from "./store";
-import { colourOf, type View } from "./view";
+import type { View } from "./view";
 
 const STATES = ["queued", "assigned", "joined", "configured", "live", "ending"];
 
@@ -120,13 +121,7 @@ export class FleetView implements View {
         : "No session was begun in the last hour.",
     );
     const costs = minutes.filter(([, row]) => row.cost).map(([at, row]) => [at, row.cost ?? {}] as const);
-    const { times, providers, values } = stacked(costs);
-    this.cost.set(
-      times,
-      values,
-      times.length ? `Newest minute, ${timeOfDay(times.at(-1))}: $${(values[0]?.at(-1) ?? 0).toFixed(3)}.` : "Nothing yet.",
-      providers.map((name) => ({ label: provider(name), colour: colourOf(name), bars: true })),
-    );
+    drawCost(this.cost, costs, 3, 0);
   }
 
   private drawNodes(nodes: Map<string, NodeRow>): void {

@@ -1,14 +1,15 @@
 import { h } from "../shared/dom";
 import type { Api } from "./api";
+import { byMinute, drawCost } from "./cost_plot";
 import { ask } from "./dialogs";
 import { age, count, dateAndTime, dollars, endReason, money, provider, timeOfDay } from "./format";
 import type { CostedRow, EntryRow, MinuteRow } from "./model";
 import { card, Facts, Meter, setAttribute, setText, StateChip, studyLink } from "./parts";
-import { Plot, stacked } from "./plot";
+import { Plot } from "./plot";
 import { drawSteps, phaseOf } from "./sessions";
 import type { Store } from "./store";
 import { event, inOrder, turn } from "./timeline";
-import { colourOf, type View } from "./view";
+import type { View } from "./view";
 
 const SPEAKERS: Record<string, string> = { participant: "Participant", interviewer: "Interviewer" };
 
@@ -80,7 +81,7 @@ export class SessionView implements View {
     this.drawHead(row, now);
     this.drawFacts(row, now);
     this.drawEntries(store.table<EntryRow>("entries"));
-    this.drawCost(store.table<MinuteRow>("minutes"));
+    drawCost(this.cost, byMinute(store.table<MinuteRow>("minutes")), 3);
   }
 
   close(): void {
@@ -159,18 +160,6 @@ export class SessionView implements View {
     if (entry.kind === "phase" && entry.data["change"] === "entered") {
       this.transcript.append(h("li", { class: "phase" }, happened.title));
     }
-  }
-
-  private drawCost(table: Map<string, MinuteRow>): void {
-    const minutes = [...table].map(([at, row]) => [Number(at), row.cost ?? {}] as const).sort(([a], [b]) => a - b);
-    const { times, providers, values } = stacked(minutes);
-    const newest = values[0]?.at(-1);
-    this.cost.set(
-      times,
-      values,
-      newest === undefined ? "Nothing yet." : `Newest minute, ${timeOfDay(times.at(-1))}: $${newest.toFixed(3)}.`,
-      providers.map((name) => ({ label: provider(name), colour: colourOf(name), bars: true })),
-    );
   }
 
   private askToEnd(): void {

@@ -1,15 +1,16 @@
 import { clock } from "../shared/clock";
 import { h } from "../shared/dom";
 import { type Api, Problem } from "./api";
-import { count, dollars, latency, money, provider, share, timeOfDay } from "./format";
+import { byMinute, drawCost } from "./cost_plot";
+import { count, dollars, latency, money, provider, share } from "./format";
 import { Grid } from "./grid";
 import type { EndedRow, MinuteRow, ProviderRow, StudyRow } from "./model";
 import { ordered } from "./ordering";
 import { card, setText, Tile, tiles } from "./parts";
-import { Plot, stacked } from "./plot";
+import { Plot } from "./plot";
 import { ageColumn, PHASE, PROVIDER, SESSION, SPENT, STATE } from "./sessions";
 import type { Store } from "./store";
-import { colourOf, type View } from "./view";
+import type { View } from "./view";
 
 interface Measure {
   label: string;
@@ -104,7 +105,7 @@ export class StudyView implements View {
     this.compare(store.table<ProviderRow>("providers"));
     const everything = { text: "", provider: "", state: "" };
     this.grid.set(ordered(store.table<EndedRow>("sessions"), everything, { key: "age", descending: false }));
-    this.drawCost(store.table<MinuteRow>("minutes"));
+    drawCost(this.cost, byMinute(store.table<MinuteRow>("minutes")), 2);
   }
 
   close(): void {
@@ -145,18 +146,6 @@ export class StudyView implements View {
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, h("span", { class: "visually-hidden" }, "Measure")), ...heads)),
         h("tbody", {}, ...rows),
       ),
-    );
-  }
-
-  private drawCost(table: Map<string, MinuteRow>): void {
-    const minutes = [...table].map(([at, row]) => [Number(at), row.cost ?? {}] as const).sort(([a], [b]) => a - b);
-    const { times, providers, values } = stacked(minutes);
-    const newest = values[0]?.at(-1);
-    this.cost.set(
-      times,
-      values,
-      newest === undefined ? "Nothing yet." : `Newest minute, ${timeOfDay(times.at(-1))}: $${newest.toFixed(2)}.`,
-      providers.map((name) => ({ label: provider(name), colour: colourOf(name), bars: true })),
     );
   }
 
