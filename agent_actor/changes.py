@@ -11,8 +11,12 @@ MOST_KEPT = 20_000
 """Names; the oldest go. A reader that finds as many new ones may have missed some."""
 
 
+CHANGES = "changes"
+"""The set's name in the namespace."""
+
+
 def changes_key(namespace: str) -> str:
-    return f"{namespace}:changes"
+    return f"{namespace}:{CHANGES}"
 
 
 # For the scripts that write, so that a change and its mark are one step.

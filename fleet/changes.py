@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
 
 from redis.asyncio import Redis
 
-from agent_actor.changes import MOST_KEPT, changes_key
-from agent_actor.redis_client import open_redis
+from agent_actor.changes import CHANGES, MOST_KEPT
+from fleet.redis_book import RedisBook
 from fleet.registry import reaching
-from fleet.settings import FleetSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,20 +27,13 @@ class Changed:
     complete: bool = True
 
 
-class Changes:
+class Changes(RedisBook):
+    KEY = CHANGES
+
     def __init__(self, redis: Redis, namespace: str = "fleet", *, most: int = MOST_KEPT) -> None:
-        self._redis = redis
+        super().__init__(redis, namespace)
         self._ns = namespace
         self._most = most
-
-    @classmethod
-    def from_settings(cls, settings: FleetSettings) -> Self:
-        """With a client of its own, which ``aclose`` closes."""
-        redis = open_redis(settings.redis_url, timeout_s=settings.redis_timeout_s)
-        return cls(redis, settings.redis_namespace)
-
-    async def aclose(self) -> None:
-        await self._redis.aclose()
 
     async def mark(self) -> int:
         """Of the newest change. Take it before reading everything: what changes meanwhile is then
@@ -66,10 +57,6 @@ class Changes:
             # A lower number than ours: it is another Redis, or one that has lost its memory.
             complete=top >= mark and len(names) < self._most,
         )
-
-    @property
-    def _key(self) -> str:
-        return changes_key(self._ns)
 
     def _ids(self, kind: str, names: Iterable[str]) -> frozenset[str]:
         prefix = f"{self._ns}:{kind}:"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self, Unpack, cast
@@ -170,29 +170,24 @@ class Registry:
             fields = await self._redis.hgetall(self._key(session_id))
         return from_fields(cast(dict[str, str], fields)) if fields else None
 
-    async def claimants(self, keys: Sequence[str]) -> list[SessionRecord | None]:
+    async def claimants(self, keys: Sequence[str]) -> Sequence[SessionRecord | None]:
         """Of each key whose claim it is, or was if that session is gone; None: nobody's that is
         known. Two calls of Redis, however many there are."""
         if not keys:
             return []
         with reaching("claimants"):
             claims = await self._redis.mget([f"{self._ns}:claim:{key}" for key in keys])
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for claim in claims:
-                    pipe.hgetall(self._key(json.loads(claim)["session_id"] if claim else ""))
-                return [from_fields(fields) if fields else None for fields in await pipe.execute()]
+            return await self._read(
+                json.loads(claim)["session_id"] if claim else "" for claim in claims
+            )
 
     async def find_many(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
         """Those of them that there are, in one round trip."""
         if not session_ids:
             return {}
         with reaching("find_many"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for session_id in session_ids:
-                    pipe.hgetall(self._key(session_id))
-                found = await pipe.execute()
-        pairs = zip(session_ids, found, strict=True)
-        return {session_id: from_fields(fields) for session_id, fields in pairs if fields}
+            found = await self._read(session_ids)
+        return {session_id: r for session_id, r in zip(session_ids, found, strict=True) if r}
 
     async def update(
         self,
@@ -370,11 +365,16 @@ class Registry:
         return _record(answer[1])
 
     async def _records(self, members: Sequence[str]) -> tuple[SessionRecord, ...]:
+        found = await self._read(member.split(_MARK)[1] for member in members)
+        # None: expired or withdrawn since it was listed.
+        return tuple(record for record in found if record is not None)
+
+    async def _read(self, session_ids: Iterable[str]) -> Sequence[SessionRecord | None]:
+        """In one round trip; None: there is none."""
         async with self._redis.pipeline(transaction=False) as pipe:
-            for member in members:
-                pipe.hgetall(self._key(member.split(_MARK)[1]))
-            # Empty: expired or withdrawn since it was listed.
-            return tuple(from_fields(fields) for fields in await pipe.execute() if fields)
+            for session_id in session_ids:
+                pipe.hgetall(self._key(session_id))
+            return [from_fields(fields) if fields else None for fields in await pipe.execute()]
 
     def _key(self, session_id: str) -> str:
         return f"{self._ns}:session:{session_id}"
