@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from fleet.bench.command import BenchOptions, bench_main
-from fleet.bench.live import END_S, SITUATIONS, Stage, open_stage, under_way
+from fleet.bench.live import END_S, SITUATIONS, Plan, Stage, open_stage, under_way
 from fleet.bench.processes import cpu_s_by_thread, spent
 from fleet.bench.progress import Progress
 from fleet.bench.report import Bar, Measured, at_most, exactly, only_shown
@@ -28,12 +28,6 @@ from fleet.bench.report import Bar, Measured, at_most, exactly, only_shown
 ARMS = ("off", "on")
 TALKING = next(s for s in SITUATIONS if s.name == "talking")
 MOST_SHARE = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    rounds: int
-    window_s: float
 
 
 PLAN = Plan(rounds=4, window_s=20.0)
