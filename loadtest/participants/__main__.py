@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
 from loadtest.participants.cli import main
+from loadtest.participants.process import leave
 
-sys.exit(main())
+leave(main())
