@@ -139,6 +139,9 @@ class Finding:
     """It was acted on before and is still so."""
 
 
+_Key = tuple[Kind, str, bool]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Misfit:
     """Something that does not fit together in one look. It is acted on once it has been so for
@@ -148,6 +151,14 @@ class Misfit:
     subject: str
     for_s: float = 0.0
     ripe_at: float = -inf
+    by_count: bool = False
+    """Concluded from a room's count of people, and not from its actor's word. What the one has said
+    for long is not made good by a word of the other: a participant who was away, came back and left
+    would have been away all the time."""
+
+    @property
+    def key(self) -> _Key:
+        return self.kind, self.subject, self.by_count
 
 
 @dataclass(kw_only=True)
@@ -156,9 +167,6 @@ class _Suspicion:
     due: float = 0.0
     looks: int = 0
     acted: bool = False
-
-
-_Key = tuple[Kind, str]
 
 
 class Suspicions:
@@ -190,21 +198,21 @@ class Suspicions:
 
     def clear(self, finding: Finding) -> None:
         """At a closer look it was not so."""
-        self._held.pop((finding.kind, finding.subject), None)
+        for key in _keys(finding):
+            self._held.pop(key, None)
 
     def acted(self, finding: Finding) -> None:
-        suspicion = self._held.get((finding.kind, finding.subject))
-        if suspicion is not None:
-            suspicion.acted = True
+        for key in _keys(finding):
+            if key in self._held:
+                self._held[key].acted = True
 
     def _judged(self, look: Look, held: Mapping[_Key, _Suspicion]) -> Iterator[Finding | None]:
         for misfit in misfits(look, self._limits):
-            key = (misfit.kind, misfit.subject)
-            suspicion = held.get(key) or _Suspicion(since=look.clock)
+            suspicion = held.get(misfit.key) or _Suspicion(since=look.clock)
             suspicion.looks += 1
             for_s = max(misfit.for_s, self._limits.settle_s)
             suspicion.due = max(suspicion.since + for_s, look.clock + misfit.ripe_at - look.at)
-            self._held[key] = suspicion
+            self._held[misfit.key] = suspicion
             if suspicion.looks >= 2 and look.clock >= suspicion.due:
                 yield Finding(
                     kind=misfit.kind,
@@ -212,6 +220,10 @@ class Suspicions:
                     lasted_s=look.clock - suspicion.since,
                     again=suspicion.acted,
                 )
+
+
+def _keys(finding: Finding) -> Iterator[_Key]:
+    return ((finding.kind, finding.subject, by_count) for by_count in (False, True))
 
 
 def misfits(look: Look, limits: ReapLimits) -> Iterator[Misfit]:
@@ -288,7 +300,8 @@ def _left(
         ripe_at = look.at + longest_s - run.away_s
         yield Misfit(kind=Kind.ABANDONED, subject=record.session_id, ripe_at=ripe_at)
     elif people == 0:
-        yield Misfit(kind=Kind.ABANDONED, subject=record.session_id, for_s=longest_s)
+        subject = record.session_id
+        yield Misfit(kind=Kind.ABANDONED, subject=subject, for_s=longest_s, by_count=True)
 
 
 def _stuck(look: Look, limits: ReapLimits) -> Iterator[Misfit]:

@@ -184,6 +184,21 @@ class TestOverstayed:
         assert looked(*every_5_s(30, rooms={ROOM: 0})) == []
         assert looked(*every_5_s(35, rooms={ROOM: 0})) == [(Kind.ABANDONED, S)]
 
+    def test_one_who_came_back_and_left_again_was_not_away_all_the_time(self):
+        """Found by the histories below: as its session ended, its actor said nothing any more."""
+
+        def told(clock, away_s, people):
+            run = RunSeen(room=ROOM, actor_id=A, stopping=False, away_s=away_s)
+            return look(clock, runs={S: run}, rooms={ROOM: people})
+
+        there_meanwhile = (told(24, None, 0), told(29, None, 0), told(34, None, 1))
+        away = [told(5.0 * n, 5.0 * n + 0.1, 0) for n in range(5)]
+        again = [told(35 + 5.0 * n, 5.0 * n + 0.1, 0) for n in range(6)]
+        assert looked(*away, *there_meanwhile, *again, told(64, None, 0)) == []
+        # It goes on by the count, from where that began.
+        silent = [told(64 + 5.0 * n, None, 0) for n in range(8)]
+        assert looked(*away, *there_meanwhile, *again, *silent) == [(Kind.ABANDONED, S)]
+
     def test_its_actors_word_comes_before_the_servers_count(self):
         def told(away_s):
             run = RunSeen(room=ROOM, actor_id=A, stopping=False, away_s=away_s)
