@@ -106,7 +106,7 @@ class DispatchLimits:
     refusal_wait_s: float = 0.5
     """How long an answer that is to come at once waits for the session to be accepted or refused:
     one that has to wait for an actor is neither."""
-    contract_in_room: bool = True
+    contract_in_room: bool = False
     """Whether the contract stands in the room's metadata, where the participant can read it too;
     else it goes with the assignment, as a rehearsal's does."""
     rehearses: bool = False

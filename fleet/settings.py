@@ -79,9 +79,9 @@ class FleetSettings(BaseSettings):
     livekit_api_secret: SecretStr = Field(min_length=1, validation_alias="LIVEKIT_API_SECRET")
     livekit_timeout_s: Seconds = 3.0
     """For one call to the server's API."""
-    contract_in_room: bool = True
-    """Whether a session's contract stands in its room's metadata, for all in the room to read.
-    False: only its agent has it, from its assignment."""
+    contract_in_room: bool = False
+    """Whether a session's contract stands in its room's metadata, for all in the room to read, the
+    participant too. Else only its agent has it, from its assignment."""
     room_empty_timeout_s: int = Field(default=120, ge=10, le=3600)
     """The server removes a room in which nobody ever was after this: the last line of clean-up."""
     participant_token_ttl_s: int = Field(default=3600, ge=60, le=DAY_S)

@@ -31,11 +31,10 @@ LOOK_S = 0.1
 
 @asynccontextmanager
 async def a_fleet(**settings: str) -> AsyncIterator[LocalFleet]:
-    """Behind a key, its contracts kept from its rooms; its interviewer in short sentences."""
+    """Behind a key; its interviewer in short sentences."""
     options = StackOptions(
         settings={
             "api_key": KEY,
-            "contract_in_room": "false",
             "warm_actors": "2",
             **settings,
         },

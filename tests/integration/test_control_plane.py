@@ -234,13 +234,21 @@ class TestOneSession:
         assert record.attempt == 1
         assert set(record.timings_s) == STEPS
         (room,) = await fleet.livekit.list_rooms([record.room])
-        read = parse_strict(json.loads(room.metadata))
-        assert (read.session_id, read.study_id) == (record.session_id, "study-7")
-        assert read.model == record.model
+        assert room.metadata == ""  # which the participant can read
         claims = jwt.decode(given.participant_token, options={"verify_signature": False})
         assert claims["sub"] == "p-1"
         assert claims["video"]["room"] == record.room
         await fleet.end(record.session_id)
+
+    async def test_its_contract_can_stand_in_the_room(self, module_settings: FleetSettings) -> None:
+        async with fleet_of(module_settings.model_copy(update={"contract_in_room": True})) as fleet:
+            await fleet.warm()
+            record = (await fleet.dispatch()).record
+            (room,) = await fleet.livekit.list_rooms([record.room])
+            read = parse_strict(json.loads(room.metadata))
+            assert (read.session_id, read.study_id) == (record.session_id, "study-7")
+            assert read.model == record.model
+            await fleet.end(record.session_id)
 
     async def test_its_end_gives_everything_back(self, fleet: Fleet) -> None:
         given = await fleet.dispatch()

@@ -43,7 +43,7 @@ class World:
     deadline_s: float = ENOUGH_S
     refusal_wait_s: float = 0.01
     tracer: Tracer = NO_TRACER
-    contract_in_room: bool = True
+    contract_in_room: bool = False
 
     def __post_init__(self):
         self.roster = FakeRoster(self.asked)
@@ -117,20 +117,22 @@ class TestSuccess:
         assert given.token_expires_at == 1_000.0 + 3600
         assert "participant:" not in repr(given)
 
-    async def test_the_contract_in_the_room_is_this_session_s(self, world):
-        await world.dispatch()
-        written = json.loads(world.rooms.rooms["interview-s-1"])
-        assert written["session_id"] == "s-1"
-        assert written["model"] == "dated"
-        assert written["created_at"] == "1970-01-01T00:16:40Z"
-
-    async def test_the_contract_can_be_kept_from_the_room(self):
-        world = World(contract_in_room=False)
-        await world.dispatcher.open()
+    async def test_the_contract_is_kept_from_the_room(self, world):
         await world.dispatch()
         assert world.rooms.rooms == {"interview-s-1": ""}
         (request,) = world.supervisor.requests
-        assert json.loads(request.metadata)["session_id"] == "s-1"
+        given = json.loads(request.metadata)
+        assert given["session_id"] == "s-1"
+        assert given["model"] == "dated"
+        assert given["created_at"] == "1970-01-01T00:16:40Z"
+
+    async def test_the_contract_can_stand_in_the_room(self):
+        world = World(contract_in_room=True)
+        await world.dispatcher.open()
+        await world.dispatch()
+        assert json.loads(world.rooms.rooms["interview-s-1"])["session_id"] == "s-1"
+        (request,) = world.supervisor.requests
+        assert request.metadata is None
         await world.dispatcher.aclose(timeout_s=0)
 
     async def test_the_room_outlasts_every_wait_for_the_participant(self, world):
@@ -151,7 +153,8 @@ class TestSuccess:
     async def test_a_split_replaces_the_provider(self, world):
         given = await world.dispatch(split={Provider.GEMINI_LIVE: 1.0})
         assert given.record.provider == "gemini_live"
-        assert json.loads(world.rooms.rooms[given.record.room])["provider"] == "gemini_live"
+        (request,) = world.supervisor.requests
+        assert json.loads(request.metadata)["provider"] == "gemini_live"
 
 
 class TestRefused:
