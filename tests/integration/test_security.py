@@ -248,6 +248,8 @@ async def fleet_up(
         "FLEET_OPENAI_BASE_URL": simulator.base_url,
         "FLEET_REDIS_NAMESPACE": "security",
         "FLEET_LOG_LEVEL": "DEBUG",
+        # Where it could be read by the participant, so there is something to look through.
+        "FLEET_CONTRACT_IN_ROOM": "true",
         "LIVEKIT_URL": livekit.url,
         "LIVEKIT_API_KEY": livekit.api_key,
         "LIVEKIT_API_SECRET": livekit.api_secret,
