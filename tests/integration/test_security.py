@@ -417,6 +417,7 @@ async def ray_tables(up: Up) -> bytes:
         env={
             **os.environ,
             "RAY_ADDRESS": address,
+            "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": up.environment["RAY_AUTH_TOKEN"],
         },
         stdout=asyncio.subprocess.PIPE,
