@@ -27,7 +27,8 @@ LOAD_ARGUMENTS = $(if $(N),--sessions $(N)) $(if $(RESUME),--resume)
 
 .PHONY: help setup demo test unit integration browser web screens check check-k8s format \
 	bench-autoscaler bench-budget bench-live bench-reports bench-relay bench-telemetry bench-peer \
-	bench-fleet-page chaos rehearsal load load-media load-churn load-sim smoke-bench lock upgrade clean
+	bench-fleet-page bench-pages chaos rehearsal load load-media load-churn load-sim smoke-bench \
+	lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -105,6 +106,11 @@ bench-fleet-page: setup ## The fleet page over 500 sessions that change: frames,
 	@$(BIN)/python -m fleet.local.tools
 	@$(BIN)/python -m fleet.local.web && $(BIN)/python -m fleet.local.chromium
 	@exec $(BIN)/python -m tests.browser.smoothness
+
+bench-pages: setup ## What the web pages weigh, and how soon they can be used
+	@$(BIN)/python -m fleet.local.tools
+	@$(BIN)/python -m fleet.local.web && $(BIN)/python -m fleet.local.chromium
+	@exec $(BIN)/python -m fleet.bench.pages
 
 bench-peer: setup ## This fleet beside a livekit-agents worker, on the same parts
 	@$(BIN)/python -m fleet.local.tools

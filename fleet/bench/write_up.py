@@ -19,7 +19,7 @@ PAGES = Path("docs/benchmarks")
 def page(result: BenchResult, before: str = "") -> str:
     """``before``: the page as it is now."""
     _, heading, prose = before.partition("\n## ")
-    own = result.name == "chaos" or result.name.startswith("load")
+    own = result.name in ("chaos", "rehearsal") or result.name.startswith("load")
     target = result.name if own else f"bench-{result.name}"
     written = markdown(result, f"make {target}")
     return f"{written}{heading}{prose}" if heading else written
