@@ -21,6 +21,8 @@ SMOKE_BENCHMARKS := fleet.bench.budget fleet.bench.reports fleet.bench.actors fl
 # make load N=50: so many sessions at once; RESUME=1 takes up a load-churn that was broken off
 N ?=
 RESUME ?=
+# make chaos GROUP=nodes: a third of it, in an hour at most
+GROUP ?=
 # make demo WEB=1: stays up afterwards, for looking at the web pages
 WEB ?=
 LOAD_ARGUMENTS = $(if $(N),--sessions $(N)) $(if $(RESUME),--resume)
@@ -116,9 +118,9 @@ bench-peer: setup ## This fleet beside a livekit-agents worker, on the same part
 	@$(BIN)/python -m fleet.local.tools
 	@exec $(BIN)/python -m fleet.bench.peer
 
-chaos: setup ## Every part killed while interviews run: does any of them notice?
+chaos: setup ## Every part killed while interviews run: does any of them notice? (GROUP=parts, edges or nodes)
 	@$(BIN)/python -m fleet.local.tools
-	@exec $(BIN)/python -m fleet.bench.chaos
+	@exec $(BIN)/python -m fleet.bench.chaos $(if $(GROUP),--group $(GROUP))
 
 rehearsal: setup ## Install, load, grow, lose a node, upgrade, shrink: does any interview notice?
 	@$(BIN)/python -m fleet.local.tools

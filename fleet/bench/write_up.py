@@ -19,8 +19,11 @@ PAGES = Path("docs/benchmarks")
 def page(result: BenchResult, before: str = "") -> str:
     """``before``: the page as it is now."""
     _, heading, prose = before.partition("\n## ")
-    own = result.name in ("chaos", "rehearsal") or result.name.startswith("load")
-    target = result.name if own else f"bench-{result.name}"
+    name, _, group = result.name.partition("-")
+    if name == "chaos":
+        target = f"chaos GROUP={group}" if group else name
+    else:
+        target = result.name if name in ("rehearsal", "load") else f"bench-{result.name}"
     written = markdown(result, f"make {target}")
     return f"{written}{heading}{prose}" if heading else written
 

@@ -1,6 +1,8 @@
-"""Every fault there is, in the order in which they run."""
+"""Every fault there is, in the order in which they run, in groups of up to an hour each."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from fleet.bench.chaos import (
     actor_kill,
@@ -17,17 +19,17 @@ from fleet.bench.chaos import (
 )
 from fleet.bench.chaos.fault import Fault
 
-FAULTS: tuple[Fault, ...] = (
-    actor_kill.FAULT,
-    control_kill.FAULT,
-    outages.REDIS,
-    outages.LIVEKIT,
-    bridge.FAULT,
-    zombies.FAULT,
-    fuzz.FAULT,
-    rolling_drain.FAULT,
-    node_loss.FAULT,
-    head_loss.FAULT,
-    provider_drop.FAULT,
-    provider_outage.FAULT,
-)
+GROUPS: Mapping[str, tuple[Fault, ...]] = {
+    "parts": (actor_kill.FAULT, control_kill.FAULT, outages.REDIS, outages.LIVEKIT),
+    "edges": (
+        bridge.FAULT,
+        zombies.FAULT,
+        fuzz.FAULT,
+        provider_drop.FAULT,
+        provider_outage.FAULT,
+    ),
+    "nodes": (rolling_drain.FAULT, node_loss.FAULT, head_loss.FAULT),
+}
+"""What it is made of; what it has to do with at its edges; what it runs on."""
+
+FAULTS: tuple[Fault, ...] = tuple(fault for group in GROUPS.values() for fault in group)
