@@ -11,8 +11,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,7 +25,6 @@ from agent_actor.conductor import Conductor
 from agent_actor.contract import (
     ActorId,
     EndReason,
-    Provider,
     SessionConfig,
     SessionState,
     parse_tolerant,
@@ -50,23 +47,15 @@ from agent_actor.journal_writer import JournalWriter
 from agent_actor.logs import scrub
 from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResult, StopOrder
 from agent_actor.metadata import Found, wait_for_config
-from agent_actor.pricing import Rate, RateTable
+from agent_actor.own_tasks import OwnTasks
 from agent_actor.prompting import instructions_for
 from agent_actor.provider_link import ProviderLink
-from agent_actor.providers.base import (
-    Connected,
-    Disconnected,
-    ProviderModel,
-    WireTaps,
-    nothing_opened,
-)
-from agent_actor.providers.factory import build_provider, is_capped, new_meter, new_wire
-from agent_actor.providers.openai import TRANSCRIPTION_MODEL
-from agent_actor.rates import load_rates
+from agent_actor.provider_side import ProviderSide, ProviderSideParts, provider_side
+from agent_actor.providers.base import Connected, Disconnected, nothing_opened
 from agent_actor.recorder import Recorder
 from agent_actor.session_trace import SessionTrace
 from agent_actor.settings import AgentSettings
-from agent_actor.signals import Broken, HandOver, ProtocolOver, Signal, TurnToAnswer
+from agent_actor.signals import Broken, HandOver, ProtocolOver, Signal
 from agent_actor.spending import AskBudget, Spending
 from agent_actor.telemetry import NO_TRACER, Tracer
 from agent_actor.transport import RoomChange, RoomEvent, Transport, ending_of
@@ -123,7 +112,7 @@ class InterviewSession:
         self._silent_since = 0.0
         self._silence_s: float | None = None
         self._signals: asyncio.Queue[Signal] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = OwnTasks(lambda error: self._signals.put_nowait(Broken(error=error)))
         self._over = asyncio.Event()
         """Set when what is being waited for at the start is not worth waiting for any more."""
         self._started = time.monotonic()
@@ -131,7 +120,6 @@ class InterviewSession:
         """The contract's first provider was given up."""
         self._fallback_left = False
         """There is one, and it has not been tried."""
-        self._provider: ProviderModel | None = None
         self._link: ProviderLink | None = None
         self._spending: Spending | None = None
         self._conductor: Conductor | None = None
@@ -175,7 +163,7 @@ class InterviewSession:
             log.exception("session failed unexpectedly")
             self._fail(AgentError(f"{type(error).__name__}: {error}"))
         finally:
-            await self._end_tasks()
+            await self._tasks.end()
             await self._transport.aclose()
             if self._passed_on:
                 self._recorder.publish()
@@ -287,13 +275,12 @@ class InterviewSession:
         if self._fallen_over:
             config = config.fallen_over()
         self._fallback_left = config.fallback is not None
-        provider, link = self._prepare(config)
-        session = self._new_agent_session(provider, link)
-        assert self._spending is not None
+        side = self._prepare(config)
+        session = self._new_agent_session(side)
         conductor = Conductor(
             config=config,
             session=session,
-            money=self._spending,
+            money=side.spending,
             record=self._recorder.record,
             on_close=lambda early: self._signals.put_nowait(ProtocolOver(early=early)),
         )
@@ -304,80 +291,38 @@ class InterviewSession:
         agent = self._new_interviewer(config, conductor)
         try:
             if not joined.done():
-                self._own(provider.begin(agent))
+                self._tasks.add(side.provider.begin(agent))
                 await joined
-            self._own(self._pump_room_events())
-            self._own(self._keep_kept())
-            await self._start_voice(config, session, agent, link)
+            self._tasks.add(self._pump_room_events())
+            self._tasks.add(self._keep_kept())
+            await self._start_voice(config, session, agent, side.link)
             await self._follow(config, conductor)
         finally:
-            link.aclose()
+            side.link.aclose()
             if not self._passed_on:
                 self._recorder.enter(SessionState.ENDING)
-            await self._wind_up(session, conductor, provider)
+            await self._wind_up(session, conductor, side)
 
-    def _prepare(self, config: SessionConfig) -> tuple[ProviderModel, ProviderLink]:
-        settings = self._settings
-        rates = load_rates(settings.rates_path, settings.model_aliases, settings.unpriced_models)
-        today = datetime.now(UTC).date()
-        rate = rates.rate_for(config.provider.value, config.model, today)
-        spending = self._new_spending(config, rates, rate, today)
-        link = ProviderLink(
+    def _prepare(self, config: SessionConfig) -> ProviderSide:
+        parts = ProviderSideParts(
+            assignment=self._assignment,
+            settings=self._settings,
             recorder=self._recorder,
-            spending=spending,
-            patience_s=settings.fallback_after_s if config.fallback else settings.provider_outage_s,
+            trace=self._trace,
+            ask_budget=self._ask_budget,
+            signal=self._signals.put_nowait,
             on_back=self._on_provider_back,
-            on_failed=lambda error: self._signals.put_nowait(Broken(error=error)),
-        )
-        taps = WireTaps(
-            permit=spending.permit,
-            may_hear=spending.may_hear,
-            server=spending.server_event,
-            client=spending.client_event,
-            connected=link.connected,
-            disconnected=link.disconnected,
-            heard=self._on_heard,
+            on_heard=self._on_heard,
             opened=self._opened,
         )
-        provider = build_provider(config, self._settings, rate.model, taps)
-        self._provider = provider
-        self._link = link
-        self._spending = spending
-        self._own(spending.run())
-        self._own(self._feed.run())
-        self._recorder.outcome.unmapped = provider.unmapped
-        for text in provider.unmapped:
+        side = provider_side(config, parts)
+        self._link, self._spending = side.link, side.spending
+        self._tasks.add(side.spending.run())
+        self._tasks.add(self._feed.run())
+        self._recorder.outcome.unmapped = side.provider.unmapped
+        for text in side.provider.unmapped:
             self._recorder.note(text)
-        return provider, link
-
-    def _new_spending(
-        self, config: SessionConfig, rates: RateTable, rate: Rate, today: date
-    ) -> Spending:
-        transcription = None
-        if config.transcribe and config.provider is Provider.OPENAI_REALTIME:
-            transcription = rates.transcription_rate_for(TRANSCRIPTION_MODEL, today)
-        return Spending(
-            assignment=self._assignment,
-            meter=new_meter(config.provider, self._settings, rate, transcription),
-            capped=is_capped(config.provider),
-            new_wire=partial(new_wire, config.provider),
-            report_interval_s=self._settings.report_interval_s,
-            ask_budget=self._ask_budget,
-            record=self._recorder.record,
-            on_verdict=self._signals.put_nowait,
-            on_turn=lambda: self._signals.put_nowait(TurnToAnswer()),
-            take_turns=self._take_turns,
-            listen=self._listen,
-            on_answer=lambda answer: self._trace.answered(answer, config.provider, rate.model),
-        )
-
-    def _take_turns(self, by_server: bool) -> None:
-        if self._provider is not None:
-            self._provider.take_turns(by_server)
-
-    def _listen(self) -> None:
-        if self._provider is not None:
-            self._provider.listen()
+        return side
 
     def _new_interviewer(self, config: SessionConfig, conductor: Conductor) -> Interviewer:
         phase = max(0, conductor.state.index)
@@ -445,37 +390,30 @@ class InterviewSession:
         self._leaving = leaving
 
     async def _wind_up(
-        self, session: AgentSession[None], conductor: Conductor, provider: ProviderModel
+        self, session: AgentSession[None], conductor: Conductor, side: ProviderSide
     ) -> None:
         """In this order: no more prompts, no more responses, the provider's last bill, our last
         report. A step that fails does not keep the next from being taken.
         """
         await conductor.aclose()
         self._recorder.record(EventKind.AUDIO, **conductor.voice.statistics())
-        if self._spending is not None:
-            await self._spending.hush()
-        for close in (session.aclose, provider.model.aclose):
+        await side.spending.hush()
+        for close in (session.aclose, side.provider.model.aclose):
             try:
                 await close()
             except Exception as error:
                 # The plugin raises once more what had ended it.
                 log.info("closing the voice failed", error_type=type(error).__name__)
-        await self._end_tasks()
-        if self._spending is not None:
-            await self._spending.settle()
-            if self._leaving is None:
-                await self._feed.finish()
+        await self._tasks.end()
+        await side.spending.settle()
+        if self._leaving is None:
+            await self._feed.finish()
 
     def _owed(self) -> dict[str, Any]:
         """The final usage report that the budget actor did not take. The result carries it too, but
         whoever waits for that may be away as well."""
         unheard = self._spending.unheard if self._spending else None
         return {} if unheard is None else {"report": unheard.to_dict()}
-
-    async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _keep_kept(self) -> None:
         """Nothing may happen for long, and the checkpoint is to be young all the same."""
@@ -491,25 +429,12 @@ class InterviewSession:
             if event.change is RoomChange.DISCONNECTED:
                 self._over.set()
 
-    def _own(self, work: Coroutine[object, object, None]) -> None:
-        """Run beside the interview; a crash of it ends the session instead of going unseen."""
-        task = asyncio.create_task(self._guarded(work))
-        self._tasks.add(task)
-
-    async def _guarded(self, work: Coroutine[object, object, None]) -> None:
-        try:
-            await work
-        except Exception as error:
-            log.exception("a part of the session failed")
-            problem = AgentError(f"{type(error).__name__}: {error}")
-            self._signals.put_nowait(Broken(error=problem))
-
     # --- what the provider and the framework tell
 
-    def _new_agent_session(self, provider: ProviderModel, link: ProviderLink) -> AgentSession[None]:
-        session = agent_session(provider.model)
-        session.on("close", link.on_close)
-        session.on("error", link.on_error)
+    def _new_agent_session(self, side: ProviderSide) -> AgentSession[None]:
+        session = agent_session(side.provider.model)
+        session.on("close", side.link.on_close)
+        session.on("error", side.link.on_error)
         session.on("agent_state_changed", self._on_agent_state)
         session.on("conversation_item_added", self._on_conversation_item)
         return session
