@@ -54,8 +54,8 @@ from fleet.reaping import ReapLimits
 from fleet.registry import Registry
 from fleet.roster_actor import ROSTER, SUPERVISOR, RosterActor, RosterConfig
 from fleet.roster_model import RosterLimits
+from fleet.run_parts import RunLimits
 from fleet.scaler import ScaleLimits
-from fleet.session_run import RunLimits
 from fleet.settings import FleetSettings
 from fleet.supervisor import SupervisorSnapshot, SupervisorTiming
 from fleet.supervisor_actor import SupervisorActor, SupervisorConfig

@@ -1,25 +1,18 @@
-"""One session as the control plane runs it: attempts on actors, stopping, clearing up.
-
-The order of an end is fixed: the actor's result → the record is gone → the account is closed →
-the room is deleted → the actor is killed → the permit is free. Each step is tried though one
-before it failed (see ``fleet.endings``).
-
-The room is deleted too when the actor had to be killed: whatever is left of it is cut off. A room
-that is not ours stays; our agent is put out of it.
+"""One session as the control plane runs it: attempts on actors, stopping, and clearing up after it
+(``fleet.clearing_up``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
-from agent_actor.contract import ActorId, EndReason, SessionId, SessionState
+from agent_actor.contract import ActorId, EndReason, SessionState
 from agent_actor.logs import scrub
 from agent_actor.messages import (
     Allowance,
@@ -30,28 +23,22 @@ from agent_actor.messages import (
     Verdict,
 )
 from agent_actor.span_names import SPENT_MICRO_USD
-from agent_actor.telemetry import NO_TRACER, Tracer
 from fleet import adoption, attempts
-from fleet.adoption import JournalReader
-from fleet.attempt_run import AttemptLimits, AttemptRun
-from fleet.attempts import AttemptEnd, Bounds, Next, Standing
-from fleet.clusters import Clusters
-from fleet.endings import Endings, EndStep, Sleep
+from fleet.attempt_run import AttemptRun
+from fleet.attempts import AttemptEnd, Next, Standing
+from fleet.clearing_up import ClearingUp, Ended
 from fleet.errors import (
     BudgetUnavailable,
     DispatchFailed,
     FleetError,
-    SessionNotFound,
     StateConflict,
 )
-from fleet.metrics import Metrics
 from fleet.observers import ObserverList
-from fleet.outcomes import learned
-from fleet.parts import BudgetClient, Records, Rooms, RosterClient, StartRequest
+from fleet.parts import StartRequest
 from fleet.preopened import count_result
 from fleet.records import LIFE, RANK, RecordChanges, SessionRecord
+from fleet.run_parts import RunLimits, RunParts, RunView
 from fleet.run_trace import RunTrace
-from fleet.session_actors import SessionActors
 from fleet.stopping import StopSwitch, cancelled, first_of
 from fleet.vitals import Vitals
 
@@ -60,70 +47,6 @@ STALE_S = 5.0
 AGAIN_S = 0.5
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunLimits:
-    livekit_url: str
-    agent_token_ttl_s: int = 600
-    join_timeout_s: float = 10.0
-    max_attempts: int = 2
-    max_recoveries: int = 3
-    recover_wait_s: float = 60.0
-    """How long a live interview waits for another actor: far longer than one that has yet to begin,
-    which is not lost by being asked for again."""
-    goodbye_grace_s: float = 20.0
-    """Between asking for a goodbye and asking to stop at once."""
-    stop_grace_s: float = 2.0
-    """Between asking to stop at once and killing the actor."""
-    overtime_s: float = 60.0
-    """How long after its own time limit a session that did not end itself is stopped."""
-
-    def for_attempt(self, request: StartRequest, elapsed_s: float) -> AttemptLimits:
-        return AttemptLimits(
-            join_timeout_s=self.join_timeout_s,
-            goodbye_grace_s=self.goodbye_grace_s,
-            stop_grace_s=self.stop_grace_s,
-            longest_s=max(0.0, request.session_timeout_s + self.overtime_s - elapsed_s),
-        )
-
-    @property
-    def bounds(self) -> Bounds:
-        return Bounds(max_attempts=self.max_attempts, max_recoveries=self.max_recoveries)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunParts:
-    roster: RosterClient
-    records: Records
-    budget: BudgetClient
-    rooms: Rooms
-    actors: SessionActors
-    journal: JournalReader
-    endings: Endings
-    metrics: Metrics
-    clusters: Clusters = field(default_factory=partial(Clusters, "main"))
-    tracer: Tracer = NO_TRACER
-    now: Callable[[], float] = time.time
-    sleep: Sleep = asyncio.sleep
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunView:
-    """For ``GET /v1/fleet`` and whoever looks after sessions."""
-
-    session_id: SessionId
-    study_id: str
-    provider: str
-    room: str
-    actor_id: ActorId | None
-    attempt: int
-    joined: bool
-    stopping: EndReason | None
-    running_s: float
-    silent_s: float | None = None
-    away_s: float | None = None
-    """See ``fleet.vitals``."""
 
 
 class SessionRun:
@@ -164,12 +87,8 @@ class SessionRun:
         """The attempt under way carries on what was handed over to it."""
         self._fallen_over = False
         """To the provider that its contract names for that."""
-        self._taken_from_us = False
-        """By another cluster, which has its room and account now."""
         self._results: list[SessionResult] = []
         self._trace = RunTrace(parts.tracer, request)
-        self._spent_micro_usd: int | None = None
-        """Once its account is closed."""
         self.first_join: asyncio.Future[JoinReport] = asyncio.get_running_loop().create_future()
         # Known from the record too: nobody has to wait for it.
         self.first_join.add_done_callback(lambda f: f.cancelled() or f.exception())
@@ -526,74 +445,14 @@ class SessionRun:
         return AttemptEnd(end_reason=reason, joined=self._has_joined, error_code=code, error=error)
 
     async def _clear_up(self, end: AttemptEnd) -> None:
-        log.info(
-            "session_over",
-            session_id=self.request.session_id,
-            reason=end.end_reason.value,
-            error_code=end.error_code,
-            attempt=self._attempt,
+        ended = Ended(
+            end=end, attempt=self._attempt, actor_id=self._actor_id, results=self._results
         )
-        session_id, parts = self.request.session_id, self._parts
-        ended_at = self._parts.now()
-        steps = (
-            EndStep(name="record", work=lambda: self._end_record(end, ended_at)),
-            EndStep(name="budget", work=self._close_account),
-            EndStep(name="room", work=self._leave_room),
-            EndStep(name="actor", work=self._end_actor),
-            EndStep(name="permit", work=lambda: parts.roster.release(session_id)),
-        )
+        clearing = ClearingUp(self.request, self._parts, ended)
         with self._trace.ending(end, self._attempt) as span:
-            await _uninterrupted(parts.endings.run(session_id, steps))
-            if self._spent_micro_usd is not None:
-                span.note({SPENT_MICRO_USD: self._spent_micro_usd})
-
-    async def _end_record(self, end: AttemptEnd, ended_at: float) -> None:
-        changes: RecordChanges = {
-            "ended_at": ended_at,
-            "error_code": end.error_code,
-            "error": end.error,
-            **learned(self._results),
-        }
-        try:
-            await self._parts.records.end(
-                self.request.session_id, end.end_reason, attempt=self._attempt, **changes
-            )
-        except (SessionNotFound, StateConflict) as error:
-            # Erased, or another attempt's by now: not ours to write any more. That one is another
-            # cluster's, which took this one for gone: account and room are its own.
-            self._taken_from_us = isinstance(error, StateConflict)
-            log.warning(
-                "record_not_ours_to_end", session_id=self.request.session_id, code=error.code
-            )
-
-    async def _close_account(self) -> None:
-        if self._taken_from_us:
-            return
-        reports = [r.usage for r in self._results if r.usage is not None]
-        session_id, parts = self.request.session_id, self._parts
-        spent = await parts.budget.close(session_id, reports)
-        if spent is not None:
-            record = await parts.records.add_facts(session_id, spent_micro_usd=spent)
-            if self._spent_micro_usd is None:
-                # A limit that was lowered to less than had been spent is not overspent.
-                limit = max(self.request.limit_micro_usd, record.limit_micro_usd)
-                parts.metrics.account_closed(spent_micro_usd=spent, limit_micro_usd=limit)
-            self._spent_micro_usd = spent
-
-    async def _leave_room(self) -> None:
-        """Whatever is left in the room is cut off; from somebody else's, only our agent is."""
-        request, rooms = self.request, self._parts.rooms
-        if self._taken_from_us:
-            return
-        if request.owns_room:
-            await rooms.delete_room(request.room)
-        else:
-            await rooms.remove_participant(request.room, request.agent_identity)
-
-    async def _end_actor(self) -> None:
-        if self._actor_id is not None:
-            self._parts.actors.kill(self._actor_id)
-            self._parts.actors.forget(self._actor_id)
+            await clearing.run()
+            if clearing.spent_micro_usd is not None:
+                span.note({SPENT_MICRO_USD: clearing.spent_micro_usd})
 
     def _tell_joined(self, end: AttemptEnd) -> None:
         if not self.first_join.done():
@@ -618,13 +477,3 @@ class SessionRun:
         except FleetError as error:
             log.warning("record_not_written", session_id=self.request.session_id, error=str(error))
             self._parts.endings.failures["record_update"] += 1
-
-
-async def _uninterrupted(work: Awaitable[Any]) -> None:
-    """Finish ``work`` even if this task is cancelled meanwhile; the cancellation then goes on."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise

@@ -21,7 +21,8 @@ from fleet.parts import StartRequest
 from fleet.preopened import counted
 from fleet.reaping import RunSeen
 from fleet.records import SessionRecord
-from fleet.session_run import RunLimits, RunParts, RunView, SessionRun
+from fleet.run_parts import RunLimits, RunParts, RunView
+from fleet.session_run import SessionRun
 from fleet.stopping import first_of
 
 ADOPT_DEADLINE_S = 5.0

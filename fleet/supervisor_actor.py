@@ -36,9 +36,9 @@ from fleet.reaping import ReapLimits
 from fleet.registry import Registry
 from fleet.roster_actor import SUPERVISOR
 from fleet.roster_model import Handover, NodeId
+from fleet.run_parts import RunLimits, RunParts
 from fleet.scaler import ScaleLimits, ScaleParts, Scaler
 from fleet.session_actors import RaySessionActors
-from fleet.session_run import RunLimits, RunParts
 from fleet.settings import BudgetRelays, FleetSettings
 from fleet.supervisor import Supervisor, SupervisorSnapshot, SupervisorTiming
 from fleet.telemetry import keep_sending_metrics, of_registry, open_tracer

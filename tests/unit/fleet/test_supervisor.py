@@ -24,7 +24,7 @@ from fleet.journal import JournalEntry
 from fleet.metrics import Metrics
 from fleet.parts import StartRequest
 from fleet.records import SessionRecord
-from fleet.session_run import RunLimits, RunParts
+from fleet.run_parts import RunLimits, RunParts
 from fleet.supervisor import Supervisor
 from tests.unit.fleet.control_fakes import (
     ENOUGH_S,
