@@ -32,6 +32,8 @@ MAX_ONGOING_REQUESTS = 2_000
 """Event streams and starting sessions each hold one while they wait."""
 DRAIN_S = 10.0
 """What requests under way are given at a stop; streams last until it is over."""
+REPLICA = {"num_cpus": 0.1}
+"""Not 0: a node with nothing but zero-CPU actors counts as idle."""
 
 _log = structlog.get_logger(__name__)
 
@@ -74,8 +76,7 @@ _deployed = ray_serve.deployment(
     max_ongoing_requests=MAX_ONGOING_REQUESTS,
     graceful_shutdown_timeout_s=DRAIN_S,
     graceful_shutdown_wait_loop_s=0.2,
-    # Not 0: a node with nothing but zero-CPU actors counts as idle.
-    ray_actor_options={"num_cpus": 0.1},
+    ray_actor_options=REPLICA,
     logging_config=LoggingConfig(enable_access_log=False),
 )
 INGRESS: Deployment = _deployed(Ingress)
@@ -84,6 +85,14 @@ INGRESS: Deployment = _deployed(Ingress)
 def build(_: dict[str, Any]) -> ray_serve.Application:
     """For Serve's own configuration (import_path). Settings come from the environment."""
     return INGRESS.bind()
+
+
+def deployed_for(settings: FleetSettings) -> Deployment:
+    """So many replicas as the settings say, on the nodes of the control actors."""
+    return INGRESS.options(
+        num_replicas=settings.ingress_replicas,
+        ray_actor_options={**REPLICA, "resources": settings.control_resources},
+    )
 
 
 def start_ingress(
@@ -109,8 +118,7 @@ def start_ingress(
         http_options=HTTPOptions(host=address.host, port=address.port),
         logging_config=LoggingConfig(enable_access_log=False),
     )
-    ingress = INGRESS.options(num_replicas=settings.ingress_replicas)
-    app = ingress.bind(settings, providers or providers_of(os.environ))
+    app = deployed_for(settings).bind(settings, providers or providers_of(os.environ))
     ray_serve.run(app, name=APP_NAME, route_prefix="/")
     _check_listening(address)
     _log.info("ingress_started", host=address.host, port=address.port)
