@@ -66,17 +66,26 @@ def _growth(tallies: dict[int, Tally]) -> Iterator[Bar]:
             yield at_most(f"{what}: dearest against the smallest", ratio, GROWTH, "×", detail)
         else:
             yield only_shown(f"{what}: dearest against the smallest", ratio, "×", detail)
+    spent_us = {size: _roster_us(tally) for size, tally in tallies.items()}
+    detail = ", ".join(f"{size:,}: {us:,.3g} µs" for size, us in spent_us.items())
+    first = next(iter(spent_us.values()))
+    ratio = max(spent_us.values()) / first if first else None
+    name = "all the roster's for a session: dearest against the smallest"
+    yield at_most(name, ratio, GROWTH, "×", detail)
     for size, tally in tallies.items():
-        spent_us = sum(
-            times * (tally.costs[what].mean_us or 0.0)
-            for what, times in A_SESSION.items()
-            if what in tally.costs
-        )
-        most = 1e6 / spent_us if spent_us else None
+        most = 1e6 / spent_us[size] if spent_us[size] else None
         yield only_shown(f"{size:,}: dispatches that one roster could decide", most, "/s")
         report = tally.costs.get("report")
         most = 1e6 / report.mean_us if report and report.mean_us else None
         yield only_shown(f"{size:,}: reports that one set of accounts could take", most, "/s")
+
+
+def _roster_us(tally: Tally) -> float:
+    return sum(
+        times * (tally.costs[what].mean_us or 0.0)
+        for what, times in A_SESSION.items()
+        if what in tally.costs
+    )
 
 
 def _data(tally: Tally) -> dict[str, object]:
