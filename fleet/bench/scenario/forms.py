@@ -11,6 +11,8 @@ STAIRS = (10, 25, 50, 100)
 SPARE = 0.08
 """Users beyond the sessions that are to be live: some of theirs have just ended or not begun."""
 STAIR_S = 260.0
+SENT_AFTER_S = 0.5
+"""By a rehearsed microphone, beyond the silence that ends a turn."""
 DUTY_S = 60.0
 """How long microphones are watched at each stair."""
 SETTLE_S = 30.0
@@ -39,6 +41,11 @@ class Form:
     no_show_s: float
     thinks_s: str
     speech_s: str = "2-4"
+    silence_s: float = 0.5
+    """After which a turn is over, for the provider."""
+    talk: float | None = None
+    """Which part of the time a participant may speak at most, for the number of sessions to count;
+    None: as it comes."""
     poll_s: float = 15.0
     arrivals: float = 0.0
     sessions: int = 0
@@ -58,6 +65,14 @@ class Form:
     @property
     def user_class(self) -> str:
         return "Interview" if self.tier is Tier.MEDIA else "Backend"
+
+    @property
+    def spoken(self) -> float:
+        """Of what a rehearsed microphone sends, which part is words: with each turn it also sends
+        the silence that ends it, and half a second more."""
+        low, high = map(float, self.speech_s.split("-"))
+        mean_s = (low + high) / 2
+        return mean_s / (mean_s + self.silence_s + SENT_AFTER_S)
 
     @property
     def top_at_s(self) -> float:
@@ -91,6 +106,7 @@ def load(live: int, *, hold_s: float = 600.0, always_on: bool = False) -> Form:
         interview_s=900.0,
         no_show_s=60.0,
         thinks_s="25-40",
+        talk=None if always_on else 0.1,
         poll_s=30.0,
         always_on=always_on,
         probes=15,
@@ -150,6 +166,7 @@ def short(form: Form) -> Form:
         interview_s=60.0,
         no_show_s=15.0,
         thinks_s="3-6",
+        talk=None,
         poll_s=5.0,
         budget_bound=0.0,
         probes=min(form.probes, 4),
@@ -190,6 +207,7 @@ def locust_arguments(
         "--no-show-s": f"{form.no_show_s:g}",
         "--speech-s": form.speech_s,
         "--thinks-s": form.thinks_s,
+        "--silence-ms": f"{form.silence_s * 1000:.0f}",
         "--poll-s": f"{form.poll_s:g}",
         "--always-on": str(int(form.always_on)),
         "--budget-bound": f"{form.budget_bound:g}",

@@ -77,8 +77,13 @@ def _live(form: Form, found: Found) -> Iterator[Bar]:
         most = max((s.live for s in found.samples), default=0)
         yield at_least(name, held_s, form.hold_s, "s", f"most at one moment: {most}")
     if found.uplink_duty is not None:
+        sent = 100 * found.uplink_duty
         detail = "speech, silence_duration_ms and 0.5 s; by the bytes the simulators received"
-        yield only_shown("microphone sent, of the time", 100 * found.uplink_duty, "%", detail)
+        yield only_shown("microphone sent, of the time", sent, "%", detail)
+        if form.talk is not None:
+            name, spoke = "participant speaking, of the time", form.spoken * sent
+            detail = f"{form.spoken:.0%} of what was sent is speech"
+            yield at_most(name, spoke, 100 * form.talk, "%", detail)
     busy = [s.busy for s in found.samples if s.live >= form.live]
     yield only_shown("  machine busy meanwhile, median", _percent(percentile(busy, 0.5)), "%")
 
