@@ -20,7 +20,7 @@ from livekit.agents import AgentSession, AgentStateChangedEvent, ConversationIte
 from livekit.agents.llm import ChatMessage
 
 from agent_actor import lifecycle
-from agent_actor.checkpoint import Checkpoint, Resumption, resumption
+from agent_actor.checkpoint import CONTRACT_FIELD, Checkpoint, Resumption, resumption
 from agent_actor.conductor import Conductor
 from agent_actor.contract import (
     ActorId,
@@ -496,8 +496,13 @@ class InterviewSession:
         return replace(live, participant_present=present, away_s=away_s, handed_over=left)
 
     def _kept(self) -> dict[str, str] | None:
+        """Before there is anything to carry on with, the contract alone: it is not in the room, and
+        whoever begins anew for a supervisor that was lost too could not know it."""
         checkpoint = self._leaving or self._checkpoint()
-        return None if checkpoint is None else checkpoint.texts(self._dialogue.said_text())
+        if checkpoint is not None:
+            return checkpoint.texts(self._dialogue.said_text())
+        given = self._assignment.metadata
+        return None if given is None else {CONTRACT_FIELD: given}
 
     def _checkpoint(self) -> Checkpoint | None:
         """Once there is something to carry on with; what was said is kept apart."""

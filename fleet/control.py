@@ -57,6 +57,7 @@ from fleet.roster_model import RosterLimits
 from fleet.run_parts import RunLimits
 from fleet.scaler import ScaleLimits
 from fleet.settings import FleetSettings
+from fleet.stop_book import StopBook
 from fleet.supervisor import SupervisorSnapshot, SupervisorTiming
 from fleet.supervisor_actor import SupervisorActor, SupervisorConfig
 from fleet.telemetry import Tracer, open_tracer
@@ -200,7 +201,7 @@ async def open_dispatcher(
     ``tracer``: the process's own, if it has one already; it is closed too.
     """
     registry, livekit = Registry.from_settings(settings), LiveKitClient.from_settings(settings)
-    plane = control_plane(settings)
+    plane, stops = control_plane(settings), StopBook.from_settings(settings)
     tracer = tracer or open_tracer(DISPATCHER)
     parts = DispatchParts(
         roster=plane.roster,
@@ -208,6 +209,7 @@ async def open_dispatcher(
         budget=plane.budget,
         records=registry,
         rooms=livekit,
+        stops=stops,
         tracer=tracer,
         resolve_model=model_resolver(settings, lambda: datetime.now(UTC).date()),
     )
@@ -218,7 +220,7 @@ async def open_dispatcher(
 
     async def aclose() -> None:
         await dispatcher.aclose()
-        await asyncio.gather(registry.aclose(), livekit.aclose(), tracer.aclose())
+        await asyncio.gather(registry.aclose(), livekit.aclose(), stops.aclose(), tracer.aclose())
 
     return dispatcher, aclose
 
@@ -299,6 +301,7 @@ def dispatch_limits(settings: FleetSettings) -> DispatchLimits:
         room_empty_timeout_s=settings.room_empty_timeout_s,
         rehearses=settings.rehearses,
         contract_in_room=settings.contract_in_room,
+        cluster=settings.cluster,
     )
 
 

@@ -63,6 +63,8 @@ from fleet.parts import (
     Rooms,
     RosterClient,
     StartRequest,
+    StopOrders,
+    StopWanted,
     SupervisorClient,
 )
 from fleet.records import RANK, Created, SessionRecord
@@ -99,6 +101,8 @@ class Dispatched:
 class DispatchLimits:
     livekit_url: str
     """As participants reach it."""
+    cluster: str = "main"
+    """Whose supervisor is asked, see ``fleet.clusters``."""
     deadline_s: float = 25.0
     join_timeout_s: float = 10.0
     token_ttl_s: int = 3600
@@ -126,6 +130,7 @@ class DispatchParts:
     budget: BudgetClient
     records: Records
     rooms: Rooms
+    stops: StopOrders
     tracer: Tracer = NO_TRACER
     resolve_model: Callable[[SessionConfig], SessionConfig] = lambda config: config
     """Aliases and defaults; raises ModelUnpriced or ModelRetired."""
@@ -200,17 +205,22 @@ class Dispatcher:
         reason: EndReason = EndReason.OPERATOR,
         mode: StopMode = StopMode.GOODBYE,
     ) -> None:
-        """Ask a session to end; one that is ending or gone stays as it is. Raises
-        SessionNotFound."""
-        known = SessionId(session_id)
+        """Ask a session to end; one that is ending or gone stays as it is. One that another cluster
+        runs is told within a second or so. Raises SessionNotFound."""
+        known, parts = SessionId(session_id), self._parts
         try:
-            await self._parts.supervisor.stop(known, reason, mode)
+            await parts.supervisor.stop(known, reason, mode)
         except SessionNotFound:
-            record = await self._parts.records.get(session_id)
-            if not record.is_gone:
-                # Not begun yet: now that its record is gone it never will be.
-                await self._parts.records.end(session_id, reason)
-                await self._endings.run(known, self._giving_back(known, record.room))
+            record = await parts.records.get(session_id)
+            if record.is_gone:
+                return
+            if record.cluster not in (None, self._limits.cluster):
+                wanted = StopWanted(session_id=known, reason=reason, mode=mode, at=parts.now())
+                await parts.stops.put(wanted)
+                return
+            # Not begun yet: now that its record is gone it never will be.
+            await parts.records.end(session_id, reason)
+            await self._endings.run(known, self._giving_back(known, record.room))
 
     # Steps
 

@@ -16,7 +16,7 @@ from typing import Any, Self, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from agent_actor.checkpoint import checkpoint_key
+from agent_actor.checkpoint import CONTRACT_FIELD, checkpoint_key
 from agent_actor.contract import SessionId, SessionState
 from agent_actor.journal import EventKind as EventKind
 from agent_actor.journal import JournalEvent as JournalEvent
@@ -173,6 +173,12 @@ class Journal:
     async def live(self, session_id: str) -> LiveState | None:
         """None before the actor first said something, and after the journal was erased."""
         return (await self.live_many([session_id]))[0]
+
+    async def contract(self, session_id: str) -> str | None:
+        """As its actor was given it; None before it said so, and after the journal was erased."""
+        with _reaching("contract"):
+            found = self._redis.hget(self._checkpoint(session_id), CONTRACT_FIELD)
+            return await cast("Awaitable[str | None]", found)
 
     async def live_many(self, session_ids: Sequence[str]) -> tuple[LiveState | None, ...]:
         """For tables: one round trip for all."""

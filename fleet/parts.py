@@ -76,6 +76,26 @@ class RosterClient(Protocol):
     async def release(self, session_id: SessionId) -> None: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class StopWanted:
+    """A session that is to end, for whichever cluster runs it. ``at``: epoch seconds."""
+
+    session_id: SessionId
+    reason: EndReason
+    mode: StopMode
+    at: float
+
+
+class StopOrders(Protocol):
+    """See ``fleet.stop_book``."""
+
+    async def put(self, wanted: StopWanted) -> None: ...
+
+    async def all(self) -> Sequence[StopWanted]: ...
+
+    async def drop(self, session_ids: Sequence[SessionId]) -> None: ...
+
+
 class SupervisorClient(Protocol):
     async def start(self, request: StartRequest, deadline_s: float) -> JoinReport: ...
 

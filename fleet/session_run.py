@@ -392,11 +392,18 @@ class SessionRun:
             provider=request.provider,
             model=request.model,
             traceparent=self._trace.traceparent,
-            metadata=request.metadata,
+            metadata=await self._contract(),
             first_comer_as=request.first_comer_as,
             observers=await self._observers.for_assignment(),
             fallen_over=self._fallen_over,
         )
+
+    async def _contract(self) -> str | None:
+        """None: it stands in the room. A supervisor that took the session over has it from the
+        attempt before."""
+        if self.request.metadata is not None or self._attempt == 1:
+            return self.request.metadata
+        return await self._parts.journal.contract(self.request.session_id)
 
     async def _allowance(self) -> Allowance:
         request = self.request

@@ -17,7 +17,7 @@ from fleet.cluster_watch import ClusterWatch
 from fleet.errors import FleetDraining, FleetError, SessionNotFound
 from fleet.escalation import Escalation, EscalationTiming
 from fleet.owned_tasks import OwnedTasks
-from fleet.parts import StartRequest
+from fleet.parts import StartRequest, StopOrders
 from fleet.preopened import counted
 from fleet.reaping import RunSeen
 from fleet.records import SessionRecord
@@ -26,6 +26,8 @@ from fleet.session_run import SessionRun
 from fleet.stopping import first_of
 
 ADOPT_DEADLINE_S = 5.0
+STOPS_LAST_S = 86_400.0
+"""Longer than any session: then whose stop is still in the book was never heard of."""
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +35,8 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class SupervisorTiming:
     mirror_s: float = 1.0
+    stops_s: float = 1.0
+    """Between two looks for sessions that are to end by another cluster's word."""
     observers_s: float = 10.0
     """A list of observers that was not delivered, or in which places expired, is after this."""
     escalation: EscalationTiming = field(default_factory=EscalationTiming)
@@ -65,10 +69,14 @@ class Supervisor:
         limits: RunLimits,
         timing: SupervisorTiming = SupervisorTiming(),
         watch: ClusterWatch | None = None,
+        stops: StopOrders | None = None,
     ) -> None:
-        """``watch``: which other clusters use the registry; None: there are none."""
+        """``watch``, ``stops``: which other clusters use the registry, and what they want ended;
+        None: there are none."""
         self._parts = parts
         self._watch = watch
+        self._stops = stops
+        self._told_to_stop: set[SessionId] = set()
         self._limits = limits
         self._timing = timing
         self._runs: dict[SessionId, SessionRun] = {}
@@ -92,6 +100,7 @@ class Supervisor:
         self._tasks.start(self._parts.endings.keep_paying())
         self._tasks.start(self._keep_mirroring())
         self._tasks.start(self._keep_observers_told())
+        self._tasks.start(self._keep_stops_heard())
         self._tasks.start(self._adopt())
         self._tasks.start(self._keep_escalating())
 
@@ -291,6 +300,30 @@ class Supervisor:
             await self._parts.sleep(self._timing.observers_s)
             for run in tuple(self._runs.values()):
                 await run.observe()
+
+    async def _keep_stops_heard(self) -> None:
+        await self._adopted.wait()
+        while self._stops is not None:
+            try:
+                await self._hear_stops(self._stops)
+            except FleetError as error:
+                log.warning("stops_not_heard", error=str(error))
+            await self._parts.sleep(self._timing.stops_s)
+
+    async def _hear_stops(self, stops: StopOrders) -> None:
+        """An order stands until its session is out of the books: whoever takes it over meanwhile is
+        to hear of it too."""
+        oldest = self._parts.now() - STOPS_LAST_S
+        done = []
+        for wanted in await stops.all():
+            run = self._runs.get(wanted.session_id)
+            if run is not None:
+                run.stop(wanted.reason, wanted.mode)
+                self._told_to_stop.add(wanted.session_id)
+            elif wanted.session_id in self._told_to_stop or wanted.at < oldest:
+                done.append(wanted.session_id)
+        await stops.drop(done)
+        self._told_to_stop.difference_update(done)
 
     async def _adopt(self) -> None:
         """At the beginning: what an earlier supervisor of this cluster ran. A record without an

@@ -40,6 +40,7 @@ from fleet.run_parts import RunLimits, RunParts
 from fleet.scaler import ScaleLimits, ScaleParts, Scaler
 from fleet.session_actors import RaySessionActors
 from fleet.settings import BudgetRelays, FleetSettings
+from fleet.stop_book import StopBook
 from fleet.supervisor import Supervisor, SupervisorSnapshot, SupervisorTiming
 from fleet.telemetry import keep_sending_metrics, of_registry, open_tracer
 
@@ -149,6 +150,7 @@ class SupervisorActor:
             self._drain_book.aclose(),
             self._arrival_book.aclose(),
             self._cluster_book.aclose(),
+            self._stop_book.aclose(),
             self._tracer.aclose(),
         )
 
@@ -179,6 +181,7 @@ class SupervisorActor:
         self._clusters = Clusters(settings.cluster)
         self._cluster_book = ClusterBook.from_settings(settings)
         self._watch = ClusterWatch(self._clusters, self._cluster_book, sleep=asyncio.sleep)
+        self._stop_book = StopBook.from_settings(settings)
         relayed = settings.budget_relay is BudgetRelays.PER_NODE
         self._actors = RaySessionActors(namespace, self._budget.actor, relayed=relayed)
         parts = RunParts(
@@ -193,7 +196,9 @@ class SupervisorActor:
             clusters=self._clusters,
             tracer=self._tracer,
         )
-        supervisor = Supervisor(parts, self._config.limits, self._config.timing, self._watch)
+        supervisor = Supervisor(
+            parts, self._config.limits, self._config.timing, self._watch, self._stop_book
+        )
         self._drain_book = DrainBook.from_settings(settings)
         self._arrival_book = RedisArrivalBook.from_settings(settings)
         drain_parts = DrainParts(

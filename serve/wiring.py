@@ -38,6 +38,7 @@ from fleet.telemetry import open_tracer
 from serve.ports import Crew, NewSession, Ports, Preopened, ProviderInfo, Started
 
 T = TypeVar("T")
+GONE_POLL_S = 0.25
 FIRST_ACTOR_S = 300.0
 """For a new cluster's first node, its image, and an actor there to be warm."""
 _LOOK_S = 0.5
@@ -84,8 +85,14 @@ class RealStarter:
         await self._dispatcher.stop(session_id, reason=reason, mode=mode)
 
     async def wait_gone(self, session_id: str, *, timeout_s: float) -> bool:
+        ends = time.monotonic() + timeout_s
         await self._plane.supervisor.wait_over(SessionId(session_id), timeout_s)
-        return (await self._registry.get(session_id)).is_gone
+        # One that another cluster runs is over for our supervisor, and not yet gone.
+        while not (gone := (await self._registry.get(session_id)).is_gone):
+            if time.monotonic() >= ends:
+                break
+            await asyncio.sleep(GONE_POLL_S)
+        return gone
 
 
 class RealMoney:

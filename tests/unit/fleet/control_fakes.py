@@ -36,6 +36,7 @@ from fleet.errors import (
     StateConflict,
 )
 from fleet.journal import JournalEntry
+from fleet.parts import StopWanted
 from fleet.pool import Reservation
 from fleet.records import Created, SessionRecord, Step, may_move
 
@@ -482,13 +483,32 @@ class FakeActors:
     def forget(self, actor_id: ActorId) -> None: ...
 
 
+class FakeStops:
+    def __init__(self) -> None:
+        self.wanted: dict[SessionId, StopWanted] = {}
+
+    async def put(self, wanted: StopWanted) -> None:
+        self.wanted[wanted.session_id] = wanted
+
+    async def all(self) -> list[StopWanted]:
+        return list(self.wanted.values())
+
+    async def drop(self, session_ids: Sequence[SessionId]) -> None:
+        for session_id in session_ids:
+            self.wanted.pop(session_id, None)
+
+
 class FakeJournal:
     def __init__(self) -> None:
         self.states: dict[str, LiveState] = {}
         self.entries: dict[str, list[JournalEntry]] = {}
+        self.contracts: dict[str, str] = {}
 
     async def live(self, session_id: str) -> LiveState | None:
         return self.states.get(session_id)
+
+    async def contract(self, session_id: str) -> str | None:
+        return self.contracts.get(session_id)
 
     async def read(
         self, session_id: str, *, after_id: str | None = None, limit: int = 200

@@ -30,6 +30,7 @@ from tests.unit.fleet.control_fakes import (
     FakeRecords,
     FakeRooms,
     FakeRoster,
+    FakeStops,
     FakeSupervisor,
     at_once,
     config,
@@ -51,6 +52,7 @@ class World:
         self.rooms = FakeRooms(self.asked)
         self.records = FakeRecords(self.asked)
         self.supervisor = FakeSupervisor(self.asked, self.records)
+        self.stops = FakeStops()
         self.ids = iter(f"s-{n}" for n in range(1, 100))
         self.time = iter(range(100_000))
         self.resolve = lambda given: given.model_copy(update={"model": "dated"})
@@ -61,6 +63,7 @@ class World:
                 budget=self.budget,
                 records=self.records,
                 rooms=self.rooms,
+                stops=self.stops,
                 tracer=self.tracer,
                 resolve_model=lambda given: self.resolve(given),
                 new_id=lambda: next(self.ids),
@@ -435,6 +438,21 @@ class TestStop:
         await world.dispatcher.stop("s-1")
         assert world.records.records["s-1"].end_reason is EndReason.OPERATOR
         assert "release" in world.asked
+
+    async def test_one_that_another_cluster_runs_is_told_there(self, world):
+        await world.dispatch()
+        world.supervisor.known.clear()
+        before = world.records.records["s-1"] = replace(
+            world.records.records["s-1"], cluster="older"
+        )
+        world.asked.clear()
+        await world.dispatcher.stop("s-1", mode=StopMode.NOW)
+        (wanted,) = world.stops.wanted.values()
+        assert (wanted.session_id, wanted.reason) == ("s-1", EndReason.OPERATOR)
+        assert (wanted.mode, wanted.at) == (StopMode.NOW, 1_000.0)
+        # Its room, its account and its permit are left to that one.
+        assert world.records.records["s-1"] == before
+        assert world.asked == ["stop"]
 
     async def test_a_gone_session_stays_as_it_is(self, world):
         await world.dispatch()

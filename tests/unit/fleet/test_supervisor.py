@@ -22,7 +22,7 @@ from fleet.errors import (
 )
 from fleet.journal import JournalEntry
 from fleet.metrics import Metrics
-from fleet.parts import StartRequest
+from fleet.parts import StartRequest, StopWanted
 from fleet.records import SessionRecord
 from fleet.run_parts import RunLimits, RunParts
 from fleet.supervisor import Supervisor
@@ -35,6 +35,7 @@ from tests.unit.fleet.control_fakes import (
     FakeRecords,
     FakeRooms,
     FakeRoster,
+    FakeStops,
     allowance,
     at_once,
     lose_cluster,
@@ -82,7 +83,8 @@ class World:
             now=lambda: self.now,
             sleep=self.sleep,
         )
-        self.supervisor = Supervisor(parts, self.limits)
+        self.stops = FakeStops()
+        self.supervisor = Supervisor(parts, self.limits, stops=self.stops)
 
     def record(self, session_id=A, **changes):
         values = {
@@ -154,6 +156,37 @@ async def world():
     for actor in world.actors.actors.values():
         actor.end.cancel()
     await world.supervisor.aclose()
+
+
+def wanted(session_id=A, mode=StopMode.GOODBYE, at=1_000.0):
+    return StopWanted(session_id=session_id, reason=EndReason.OPERATOR, mode=mode, at=at)
+
+
+class TestStoppedFromElsewhere:
+    async def test_another_cluster_s_word_ends_a_session(self, world):
+        actor = await world.live()
+        await world.stops.put(wanted())
+        await world.supervisor._hear_stops(world.stops)
+        assert (await world.over()).end_reason is EndReason.OPERATOR
+        assert [order.mode for order in actor.orders] == [StopMode.GOODBYE]
+
+    async def test_it_stands_until_the_session_is_out_of_the_books(self, world):
+        actor = await world.live()
+        actor.obeys = dict.fromkeys(StopMode, False)
+        await world.stops.put(wanted())
+        await world.supervisor._hear_stops(world.stops)
+        assert world.stops.wanted
+        # Another supervisor, which takes the session over, hears of it as well.
+        actor.end.set_result(result_of(A))
+        await world.over()
+        await world.supervisor._hear_stops(world.stops)
+        assert not world.stops.wanted
+
+    async def test_others_are_left_to_theirs_until_nobody_can_mean_them(self, world):
+        await world.stops.put(wanted(SessionId("s-theirs")))
+        await world.stops.put(wanted(SessionId("s-old"), at=1_000.0 - 86_401))
+        await world.supervisor._hear_stops(world.stops)
+        assert list(world.stops.wanted) == ["s-theirs"]
 
 
 class TestRestrain:
@@ -909,11 +942,14 @@ class TestAdoption:
     async def test_one_whose_cluster_is_gone_is_carried_on_as_ours(self, world):
         world.record(state=SessionState.LIVE, actor_id="a-9", joined_at=995.0, cluster="other")
         world.actors.lost_on_ping.add(ActorId("a-9"))
+        world.journal.contracts[A] = "the contract"
         lose_cluster(world.clusters, "other")
         await world.supervisor.open()
         actor = await world.next_actor()
         assert actor.attempt == 2
         assert world.records.records[A].cluster == "main"
+        # No room has it: the one before had written down what it was given.
+        assert world.actors.assignments[-1].metadata == "the contract"
         actor.join.set_result(joined())
         actor.end.set_result(result_of(A, 2))
         await world.over()
