@@ -2,6 +2,15 @@
 # the same paths on every node, as the fork server needs it (docs/forkserver.md).
 # A digest pins more than a tag: --build-arg PYTHON_IMAGE=python:3.11.11-slim-bookworm@sha256:…
 ARG PYTHON_IMAGE=python:3.11.11-slim-bookworm
+ARG NODE_IMAGE=node:22.12.0-bookworm-slim
+
+FROM ${NODE_IMAGE} AS pages
+WORKDIR /pages
+COPY serve/web/package.json serve/web/package-lock.json serve/web/.npmrc ./
+RUN npm ci
+COPY serve/web/build.mjs serve/web/tsconfig.json ./
+COPY serve/web/src src
+RUN npm run check && npm run build
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
@@ -18,12 +27,9 @@ COPY autoscaler autoscaler
 COPY fleet fleet
 COPY loadtest loadtest
 COPY serve serve
-# The web pages are built before (`npm run build` in serve/web); without them there are none.
 RUN uv pip install --no-cache --compile-bytecode --python /opt/fleet/bin/python --no-deps \
-        --build-constraint requirements.lock . \
-    && mkdir -p /opt/fleet/lib/python3.11/site-packages/serve/web \
-    && if [ -d serve/web/dist ]; then \
-        cp -rT serve/web/dist /opt/fleet/lib/python3.11/site-packages/serve/web/dist; fi
+        --build-constraint requirements.lock .
+COPY --from=pages /pages/dist /opt/fleet/lib/python3.11/site-packages/serve/web/dist
 
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 fleet \

@@ -19,9 +19,10 @@ def test_dockerfile_is_sound() -> None:
 
 
 def test_image_has_all_code_and_the_paths_of_its_programs() -> None:
-    build, final = dockerfile.stages_of(FILE.read_text())
+    pages, build, final = dockerfile.stages_of(FILE.read_text())
     copied = " ".join(build.all("COPY")).split()
     assert {"agent_actor", "autoscaler", "fleet", "serve"} <= {*copied}
+    assert any(f"--from={pages.name}" in each for each in build.all("COPY")), "it has no pages"
     (path,) = re.findall(r"PATH=(\S+?)/bin:", " ".join(final.all("ENV")))
     assert any(each.split()[-1] == path for each in final.all("COPY")), "nothing is copied there"
 
