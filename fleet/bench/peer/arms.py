@@ -161,8 +161,9 @@ class Notes:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read = 0
-        self.warm: set[int] = set()
-        self.begun: set[int] = set()
+        self.warm: dict[int, float] = {}
+        """By process number, when it said so."""
+        self.begun: dict[int, float] = {}
         self.in_room_at: dict[str, float] = {}
 
     def look(self) -> None:
@@ -177,11 +178,11 @@ class Notes:
     def _take(self, told: dict[str, Any]) -> None:
         match told["event"]:
             case "warm":
-                self.warm.add(told["pid"])
+                self.warm[told["pid"]] = told["at"]
                 # A number may be used again.
-                self.begun.discard(told["pid"])
+                self.begun.pop(told["pid"], None)
             case "begun":
-                self.begun.add(told["pid"])
+                self.begun[told["pid"]] = told["at"]
             case "in_room":
                 self.in_room_at[told["room"]] = told["at"]
 
@@ -244,11 +245,12 @@ class PeerArm:
 
     async def warm_pids(self) -> set[int]:
         self._notes.look()
-        return {pid for pid in self._notes.warm - self._notes.begun if processes.is_alive(pid)}
+        warm = {pid: at for pid, at in self._notes.warm.items() if pid not in self._notes.begun}
+        return {pid for pid, at in warm.items() if processes.is_alive(pid, at)}
 
     async def live_pids(self) -> set[int]:
         self._notes.look()
         return self._begun()
 
     def _begun(self) -> set[int]:
-        return {pid for pid in self._notes.begun if processes.is_alive(pid)}
+        return {pid for pid, at in self._notes.begun.items() if processes.is_alive(pid, at)}

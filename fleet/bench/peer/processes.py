@@ -12,6 +12,8 @@ import psutil
 from fleet.bench.processes import pss_mib as pss_mib_of
 
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+CLOCKS_S = 1.0
+"""Between a process's start by the kernel and what it says of the time; it says so later."""
 FORK_SERVER = "session-actor fork server"
 """What it calls itself."""
 _JOBS = "multiprocessing"
@@ -79,9 +81,13 @@ def names(pids: Iterable[int]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def is_alive(pid: int) -> bool:
+def is_alive(pid: int, seen_at: float) -> bool:
+    """Whether the process that was seen at ``seen_at``, epoch seconds, is. Its number may be another
+    one's by now, or that of a thread, which looks the same."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        same = process.create_time() <= seen_at + CLOCKS_S
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 

@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict, replace
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 
 from agent_actor.contract import parse_tolerant
@@ -246,3 +247,11 @@ def test_cpu_of_children_that_ended_is_not_lost() -> None:
     assert processes.cpu_s(processes.trees([os.getpid()])) - before_s >= 0.4
     assert processes.pss_mib([os.getpid()]) > 1
     assert processes.cpu_s([2**22 + 1]) == processes.pss_mib([2**22 + 1]) == 0
+
+
+def test_a_number_that_another_process_has_by_now_is_no_sign_of_life():
+    began = psutil.Process().create_time()
+    assert processes.is_alive(os.getpid(), began + 5)
+    # It was seen before whoever has the number now began: that one is another.
+    assert not processes.is_alive(os.getpid(), began - 5)
+    assert not processes.is_alive(2**22 + 1, began)
