@@ -82,8 +82,8 @@ def names(pids: Iterable[int]) -> dict[str, int]:
 
 
 def is_alive(pid: int, seen_at: float) -> bool:
-    """Whether the process that was seen at ``seen_at``, epoch seconds, is. Its number may be another
-    one's by now, or that of a thread, which looks the same."""
+    """Whether the process that was seen at ``seen_at``, epoch seconds, is. Its number may be
+    another one's by now, or that of a thread, which looks the same."""
     try:
         process = psutil.Process(pid)
         same = process.create_time() <= seen_at + CLOCKS_S
