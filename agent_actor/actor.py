@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,6 +57,8 @@ class SessionActor:
         self._tracer = open_tracer("session-actor")
         self._assigned: SessionId | None = None
         self._session: InterviewSession | None = None
+        self._orders: list[Callable[[InterviewSession], None]] = []
+        """That came before it."""
 
     async def warm(self) -> WarmReport:
         """Returns when the next ``run`` has nothing left to load. Idempotent."""
@@ -100,19 +102,16 @@ class SessionActor:
 
     async def stop(self, order: StopOrder) -> None:
         """Ask the session to end; returns at once, the end is ``run``'s result."""
-        if self._session is not None:
-            self._session.stop(order)
+        self._tell(lambda session: session.stop(order))
 
     async def hand_over(self, patience_s: float) -> None:
         """Ask the session to leave the interview to another actor; returns at once, ``run``'s
         result then says ``handed_over``, if the interview did not end before."""
-        if self._session is not None:
-            self._session.hand_over(patience_s)
+        self._tell(lambda session: session.hand_over(patience_s))
 
     async def restrain(self, allowance: Allowance) -> None:
         """A new allowance out of turn: the limit was changed."""
-        if self._session is not None:
-            self._session.restrain(allowance)
+        self._tell(lambda session: session.restrain(allowance))
 
     async def observe(self, observers: Sequence[str]) -> None:
         """All who are told what the session costs, from now on. Call once it has joined."""
@@ -155,6 +154,9 @@ class SessionActor:
             opened=self._warm.opened,
             tracer=self._tracer,
         )
+        orders, self._orders = self._orders, []
+        for order in orders:
+            order(self._session)
         try:
             result = await self._session.run()
             await self._warm.aclose()
@@ -166,6 +168,13 @@ class SessionActor:
             return replace(result, preopened=ahead, spans_lost=self._tracer.lost)
         finally:
             await journal.aclose()
+
+    def _tell(self, order: Callable[[InterviewSession], None]) -> None:
+        """What comes before there is a session, but when it is known whose, waits for it."""
+        if self._session is not None:
+            order(self._session)
+        elif self._assigned is not None:
+            self._orders.append(order)
 
     def _transport(self, assignment: Assignment) -> Transport:
         if self._settings.transport is TransportKind.MEMORY:

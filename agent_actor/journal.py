@@ -65,6 +65,8 @@ class LiveState:
     updated_at: float = 0.0
     handed_over: bool = False
     """Its actor has left it to another, which has not begun yet."""
+    attempt: int = 0
+    """Whose it is; 0: it is not said."""
 
 
 def journal_key(namespace: str, session_id: SessionId) -> str:

@@ -182,6 +182,10 @@ class JournalWriter:
         state and is asked for when that is sent. What has not changed is not sent again."""
         self._keep = texts
 
+    @property
+    def attempt(self) -> int:
+        return self._attempt
+
     async def recall(self, deadline_s: float = RECALL_DEADLINE_S) -> Checkpoint | None:
         """The checkpoint that an earlier attempt left, and cut that attempt off from writing any
         more. None: it left none. Raises CheckpointUnavailable.

@@ -74,7 +74,8 @@ class Recorder:
         return await self._journal.recall()
 
     def publish(self) -> None:
-        live = self.refresh(LiveState(state=self._state.value))
+        attempt = self._journal.attempt
+        live = self.refresh(LiveState(state=self._state.value, attempt=attempt))
         self._journal.live(replace(live, updated_at=time.time()))
 
     def note(self, text: str) -> None:

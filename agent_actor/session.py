@@ -120,6 +120,8 @@ class InterviewSession:
         """The contract's first provider was given up."""
         self._fallback_left = False
         """There is one, and it has not been tried."""
+        self._restrained: Allowance | None = None
+        """The latest allowance out of turn: it may come before there is anything to spend."""
         self._link: ProviderLink | None = None
         self._spending: Spending | None = None
         self._conductor: Conductor | None = None
@@ -144,6 +146,7 @@ class InterviewSession:
 
     def restrain(self, allowance: Allowance) -> None:
         """Take a new allowance out of turn."""
+        self._restrained = allowance
         if self._spending is not None:
             self._spending.restrain(allowance)
 
@@ -267,8 +270,8 @@ class InterviewSession:
         if disconnected is not None:
             self._recorder.outcome.end(*ending_of(disconnected))
             return
-        order = self._signals.get_nowait()
-        assert isinstance(order, StopOrder)
+        told = (self._signals.get_nowait() for _ in range(self._signals.qsize()))
+        order = next(signal for signal in told if isinstance(signal, StopOrder))
         self._recorder.outcome.end(order.reason)
 
     async def _converse(self, config: SessionConfig, joined: asyncio.Future[None]) -> None:
@@ -292,11 +295,15 @@ class InterviewSession:
         try:
             if not joined.done():
                 self._tasks.add(side.provider.begin(agent))
-                await joined
+            await joined
             self._tasks.add(self._pump_room_events())
             self._tasks.add(self._keep_kept())
             await self._start_voice(config, session, agent, side.link)
             await self._follow(config, conductor)
+        except AgentError as error:
+            # Before anything is wound up: whether the session is over, or falls over, goes by it.
+            self._fail(error)
+            raise
         finally:
             side.link.aclose()
             if not self._passed_on:
@@ -317,6 +324,8 @@ class InterviewSession:
         )
         side = provider_side(config, parts)
         self._link, self._spending = side.link, side.spending
+        if self._restrained is not None:
+            side.spending.restrain(self._restrained)
         self._tasks.add(side.spending.run())
         self._tasks.add(self._feed.run())
         self._recorder.outcome.unmapped = side.provider.unmapped
@@ -406,7 +415,7 @@ class InterviewSession:
                 log.info("closing the voice failed", error_type=type(error).__name__)
         await self._tasks.end()
         await side.spending.settle()
-        if self._leaving is None:
+        if not self._passed_on:
             await self._feed.finish()
 
     def _owed(self) -> dict[str, Any]:
@@ -544,6 +553,9 @@ class InterviewSession:
         return self._fallback_left and failed and isinstance(outcome.error, ProviderError)
 
     def _fail(self, error: AgentError) -> None:
+        """Once for each error, however often it is caught on its way."""
+        if self._recorder.outcome.error is error:
+            return
         log.warning("session ended by an error", code=error.code, error=str(error))
         self._recorder.outcome.end(_reason_for(error), error)
 

@@ -165,3 +165,18 @@ async def test_openai_connections_are_changed_between_turns_and_outlived_when_th
     log.info("waits across faults", waits_s=waits(run, struck))
     assert result.usage is not None
     assert result.usage.spent_pico_usd >= billed > 0
+
+
+async def test_a_provider_that_is_away_from_the_beginning_leaves_the_interview_to_the_other(
+    openai: Simulator, livekit_server: LiveKitAccess, redis_server: str
+) -> None:
+    settings = settings_for(redis_server, openai, provider_connect_timeout_s=2.0)
+    await set_fault(openai, "refuse", count=None)
+    metadata = talk("openai_realtime", fallback={"provider": "gemini_live"})
+    async with running(livekit_server, settings, metadata) as run:
+        result = await asyncio.wait_for(run.result, 20)
+    assert result.falls_over
+    assert result.end_reason is EndReason.PROVIDER_FAILED
+    # It is not over, and nobody is told that it is: the record would refuse another attempt.
+    said = {told["state"] for told in run.seen(EventKind.STATE)}
+    assert said.isdisjoint({"ending", "gone"}), said
