@@ -139,14 +139,13 @@ def may_move(here: Step, there: Step) -> bool:
     """Whether a session may go from ``here`` to ``there``.
 
     Within an attempt the order only goes forward (staying is allowed: a repeated message). A
-    higher attempt may start again from ``assigned``, unless the session is ending. A lower
-    attempt is an actor that was replaced and does not know it. ``gone`` is final.
+    higher attempt may start again from ``assigned``, also where the one before was lost as it said
+    goodbye. A lower attempt is an actor that was replaced and does not know it. ``gone`` is final.
     """
     if here.state is SessionState.GONE or there.attempt < here.attempt:
         return False
     if there.attempt > here.attempt:
-        restart = RANK[here.state] < RANK[SessionState.ENDING] and there.state in LIFE[1:]
-        return restart or RANK[there.state] >= RANK[SessionState.ENDING]
+        return there.state is not SessionState.QUEUED
     return RANK[there.state] >= RANK[here.state]
 
 

@@ -117,9 +117,7 @@ if state == 'gone' then
   ok = ARGV[6] ~= '1' or (ARGV[4] == 'gone' and same)
   if ok and ARGV[6] == '1' then return {'ok', redis.call('HGETALL', key)} end
 elseif at < attempt then ok = false
-elseif at > attempt then
-  ok = ranks[to] >= ranks['ending']
-    or (ranks[state] < ranks['ending'] and ranks[to] >= ranks['assigned'])
+elseif at > attempt then ok = ranks[to] >= ranks['assigned']
 else ok = ranks[to] >= ranks[state] end
 if not ok then return {'conflict', state, attempt} end
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
@@ -29,9 +30,11 @@ from fleet.attempts import AttemptEnd, Next, Standing
 from fleet.clearing_up import ClearingUp, Ended
 from fleet.errors import (
     BudgetUnavailable,
+    ControlPlaneUnavailable,
     DispatchFailed,
     FleetError,
     StateConflict,
+    StoreUnavailable,
 )
 from fleet.observers import ObserverList
 from fleet.parts import StartRequest
@@ -45,6 +48,10 @@ from fleet.vitals import Vitals
 STALE_S = 5.0
 """An allowance that has waited so long for an actor is asked for anew: it runs out."""
 AGAIN_S = 0.5
+
+_AWAY = (BudgetUnavailable, ControlPlaneUnavailable, StoreUnavailable)
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -166,7 +173,8 @@ class SessionRun:
         if not self._has_joined or self._switch.asked.is_set():
             return
         live = await self._parts.journal.live(self.request.session_id)
-        if attempt != self._attempt:
+        if attempt != self._attempt or (live is not None and live.attempt not in (0, attempt)):
+            # What the one before it wrote last stands until its successor writes.
             return
         self.vitals.read(live, time.monotonic(), self._parts.now())
         rank = RANK.get(live.state, 0) if live else 0
@@ -236,14 +244,16 @@ class SessionRun:
             return
         self._lost_at = time.monotonic()
         self._wait_for_actor_s = self._limits.recover_wait_s
-        asked = asyncio.ensure_future(self._allowance_soon())
+        asked = asyncio.ensure_future(self._patiently(self._allowance))
         try:
             await self._another_actor()
+            # Now: the wait for the budget may be longer than a reservation is held.
+            await self._patiently(partial(self._parts.roster.begin, self.request.session_id))
             self._renewed = await asked
         finally:
             await cancelled(asked)
         if time.monotonic() - self._lost_at > STALE_S:
-            self._renewed = await self._allowance_soon()
+            self._renewed = await self._patiently(self._allowance)
 
     def _begin_another(self, step: Next, end: AttemptEnd) -> None:
         metrics, session_id = self._parts.metrics, self.request.session_id
@@ -285,13 +295,15 @@ class SessionRun:
             actor_id = await self._take_actor()
             assignment = await self._assignment()
         self._trace.assigned(actor_id, self._attempt)
-        await self._parts.records.update(
-            self.request.session_id,
-            state=SessionState.ASSIGNED,
-            attempt=self._attempt,
-            actor_id=actor_id,
-            # It may have been one that is gone.
-            cluster=self._parts.clusters.own,
+        await self._patiently(
+            lambda: self._parts.records.update(
+                self.request.session_id,
+                state=SessionState.ASSIGNED,
+                attempt=self._attempt,
+                actor_id=actor_id,
+                # It may have been one that is gone.
+                cluster=self._parts.clusters.own,
+            )
         )
         return await self._follow(actor_id, self._parts.actors.run(actor_id, assignment))
 
@@ -331,11 +343,12 @@ class SessionRun:
 
     async def _take_actor(self) -> ActorId:
         """The reserved actor; another one if the reservation was lost meanwhile."""
-        session_id, roster = self.request.session_id, self._parts.roster
-        actor_id = await roster.begin(session_id)
+        session_id = self.request.session_id
+        begin = partial(self._parts.roster.begin, session_id)
+        actor_id = await self._patiently(begin)
         if actor_id is None:
             await self._another_actor()
-            actor_id = await roster.begin(session_id)
+            actor_id = await self._patiently(begin)
         if actor_id is None:
             raise DispatchFailed(
                 session_id=session_id,
@@ -350,9 +363,8 @@ class SessionRun:
     async def _another_actor(self) -> None:
         """Raises FleetFull. Gives up the wait when the session is told to stop."""
         request = self.request
-        other = asyncio.ensure_future(
-            self._parts.roster.reassign(request.session_id, self._wait_for_actor_s)
-        )
+        reassign = partial(self._parts.roster.reassign, request.session_id, self._wait_for_actor_s)
+        other = asyncio.ensure_future(self._patiently(reassign))
         try:
             await first_of(other, self._switch.asked)
             if not other.done():
@@ -373,8 +385,7 @@ class SessionRun:
             allowance = request.allowance if self._attempt == 1 else None
         if allowance is None:
             # What the attempt before spent counts, and its lease may have run out.
-            renew = self._allowance if self._lost_at is None else self._allowance_soon
-            allowance = await renew()
+            allowance = await self._patiently(self._allowance)
         token = self._parts.rooms.agent_token(
             room=request.room,
             identity=request.agent_identity,
@@ -403,7 +414,8 @@ class SessionRun:
         attempt before."""
         if self.request.metadata is not None or self._attempt == 1:
             return self.request.metadata
-        return await self._parts.journal.contract(self.request.session_id)
+        ask = partial(self._parts.journal.contract, self.request.session_id)
+        return await self._patiently(ask)
 
     async def _allowance(self) -> Allowance:
         request = self.request
@@ -411,15 +423,16 @@ class SessionRun:
             request.session_id, request.study_id, request.provider, request.limit_micro_usd
         )
 
-    async def _allowance_soon(self) -> Allowance:
-        """For an interview under way: its node may have carried the budget actor too, which is not
-        there again at once."""
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """For an interview under way: its node may have carried the part that is asked too, which
+        is not there again at once. One that has yet to begin is not waited for."""
         ends = time.monotonic() + self._limits.recover_wait_s
         while True:
             try:
-                return await self._allowance()
-            except BudgetUnavailable:
-                if self._switch.asked.is_set() or time.monotonic() >= ends:
+                return await ask()
+            except _AWAY:
+                stopping = self._switch.asked.is_set()
+                if self._lost_at is None or stopping or time.monotonic() >= ends:
                     raise
             await self._parts.sleep(AGAIN_S)
 

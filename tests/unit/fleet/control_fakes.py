@@ -123,6 +123,9 @@ class FakeRoster:
         self.admitted: dict[SessionId, float] = {}
         self.waits: list[float] = []
         """Of those that asked for another actor."""
+        self.begin_failures: list[FleetError] = []
+        """What the next calls of begin meet with."""
+        self.begun: list[SessionId] = []
         self.spare = True
         """There is an actor to move a session to."""
         self._number = 0
@@ -158,6 +161,9 @@ class FakeRoster:
         return self.spare
 
     async def begin(self, session_id: SessionId) -> ActorId | None:
+        if self.begin_failures:
+            raise self.begin_failures.pop()
+        self.begun.append(session_id)
         return None if session_id in self.lost else self.held.get(session_id)
 
     async def release(self, session_id: SessionId) -> None:

@@ -463,6 +463,49 @@ class TestRecovery:
         assert b"fleet_recovery_rejoin_seconds_count 1.0" in told
         assert b"fleet_recovery_silence_seconds_sum" in told
 
+    async def test_one_that_was_lost_as_it_said_goodbye_says_it_again(self, world):
+        first = await world.live()
+        world.journal.states[A] = LiveState(state="ending", attempt=1)
+        await world.supervisor._mirror()
+        assert world.records.records[A].state is SessionState.ENDING
+        second = await lose(world, first)
+        second.join.set_result(joined())
+        second.end.set_result(result_of(A, 2))
+        assert (await world.over()).end_reason is EndReason.COMPLETED
+
+    async def test_what_the_one_before_wrote_last_is_not_its_successor_s_state(self, world):
+        first = await world.live()
+        second = await lose(world, first)
+        second.join.set_result(joined())
+        await settled()
+        world.journal.states[A] = LiveState(state="ending", attempt=1, updated_at=990.0)
+        await world.supervisor._mirror()
+        assert world.records.records[A].state is SessionState.JOINED
+        world.journal.states[A] = LiveState(state="live", attempt=2, updated_at=1_000.0)
+        await world.supervisor._mirror()
+        assert world.records.records[A].state is SessionState.LIVE
+
+    async def test_the_actor_that_was_found_is_taken_before_the_budget_has_answered(self, world):
+        first = await world.live()
+        world.budget.down = True
+        world.actors.running.clear()
+        first.end.set_exception(ActorLost("a-1", "killed"))
+        await settled()
+        # A reservation would run out before a budget actor is back that went with the node.
+        assert world.roster.begun.count(A) == 2
+        assert len(world.actors.assignments) == 1
+
+    async def test_a_roster_that_is_away_for_a_moment_is_asked_again(self):
+        world = World(sleep=at_once)
+        await world.supervisor.open()
+        first = await world.live()
+        world.roster.begin_failures += [NoAnswer("roster", 5.0)] * 2
+        second = await lose(world, first)
+        second.join.set_result(joined())
+        second.end.set_result(result_of(A, 2))
+        assert (await world.over()).end_reason is EndReason.COMPLETED
+        await world.supervisor.aclose()
+
     async def test_its_time_counts_from_the_first_of_them(self, world):
         second = await lose(world, await world.live())
         world.now = 2_000.0
