@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from agent_actor.contract import Provider, SessionConfig, SessionId, dump_metadata
+from agent_actor.errors import ContractInvalid, FieldProblem
 from fleet.records import SessionRecord
 from fleet.split import choose
 
 ROOM_PREFIX = "interview-"
+AGENT_IDENTITY = "interviewer"
+"""The same for every attempt: the server puts the old agent out when its successor joins."""
+OBSERVER_PREFIX = "observer-"
 
 
 def own_room(session_id: str) -> str:
@@ -73,9 +77,10 @@ def make_plan(
     now: float,
     resolve_model: Callable[[SessionConfig], SessionConfig],
 ) -> Plan:
-    """Raises ContractInvalid (a split without weights), ContractTooLarge, and whatever
-    ``resolve_model`` has against the model.
+    """Raises ContractInvalid (a split without weights, a participant by a name of ours),
+    ContractTooLarge, and whatever ``resolve_model`` has against the model.
     """
+    _check_identity(request.config.participant_identity)
     settled = {
         "provider": _provider(request),
         "session_id": session_id,
@@ -99,6 +104,13 @@ def make_plan(
         reconnect_grace_s=config.reconnect_grace_seconds,
     )
     return Plan(config=config, metadata=dump_metadata(config), record=record)
+
+
+def _check_identity(identity: str) -> None:
+    """Of two by one identity LiveKit puts the first out of the room."""
+    if identity == AGENT_IDENTITY or identity.startswith((f"{AGENT_IDENTITY}-", OBSERVER_PREFIX)):
+        problem = f"{identity!r} is kept for the fleet's own agents and observers"
+        raise ContractInvalid([FieldProblem(field="participant_identity", problem=problem)])
 
 
 def _provider(request: DispatchRequest) -> Provider:

@@ -312,7 +312,10 @@ class Dispatcher:
             await self._undo(dispatch, error)
             raise error from None
         except asyncio.CancelledError:
-            await asyncio.shield(self._background.start(self._undo(dispatch, FleetDraining())))
+            # One that was handed over is the supervisor's, with or without us: it is in its room,
+            # or about to be, and whoever asks again by the same key is told of it.
+            if not dispatch.handed_over:
+                await asyncio.shield(self._background.start(self._undo(dispatch, FleetDraining())))
             raise
         except Exception as error:
             await self._undo(dispatch, error)

@@ -17,6 +17,7 @@ from typing import Protocol
 import structlog
 
 from agent_actor.contract import ActorId, SessionId
+from fleet.dispatch_plan import OBSERVER_PREFIX
 from fleet.errors import FleetError
 from fleet.parts import Records
 from fleet.records import SessionRecord
@@ -24,7 +25,6 @@ from fleet.session_actors import SessionActors
 
 MOST_OBSERVERS = 16
 """Of one session at once: each gets every message by name."""
-IDENTITY_PREFIX = "observer-"
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +86,7 @@ class ObserverDesk:
         """Another observer each time. Raises StateConflict for a session that is over or has no
         room yet, TooManyObservers, RegistryUnavailable.
         """
-        identity = f"{IDENTITY_PREFIX}{secrets.token_hex(8)}"
+        identity = f"{OBSERVER_PREFIX}{secrets.token_hex(8)}"
         expires_at = self._now() + self._ttl_s
         await self._book.add_observer(
             record.session_id, identity, ttl_s=self._ttl_s, most=MOST_OBSERVERS

@@ -12,12 +12,9 @@ from typing import Any, Protocol, Unpack
 
 from agent_actor.contract import ActorId, EndReason, SessionId, SessionState, StudyId
 from agent_actor.messages import Allowance, JoinReport, StopMode, UsageReport
-from fleet.dispatch_plan import own_room
+from fleet.dispatch_plan import AGENT_IDENTITY, own_room
 from fleet.pool import Reservation
 from fleet.records import Created, RecordChanges, RecordFacts, SessionRecord
-
-AGENT_IDENTITY = "interviewer"
-"""The same for every attempt: the server puts the old agent out when its successor joins."""
 
 
 def agent_identity(session_id: str, room: str) -> str:

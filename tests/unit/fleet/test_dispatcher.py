@@ -161,6 +161,15 @@ class TestSuccess:
 
 
 class TestRefused:
+    @pytest.mark.parametrize("identity", ["interviewer", "interviewer-s-1", "observer-1"])
+    async def test_a_participant_by_a_name_of_ours(self, world, identity):
+        """LiveKit puts out the first of two by one name: it would be the agent."""
+        named = config().model_copy(update={"participant_identity": identity})
+        with pytest.raises(ContractInvalid) as raised:
+            await world.dispatcher.dispatch(DispatchRequest(config=named))
+        assert [problem.field for problem in raised.value.problems] == ["participant_identity"]
+        assert world.asked == []
+
     @pytest.mark.parametrize("error", [FleetFull(retry_after_s=3), FleetDraining()])
     async def test_leaves_no_trace(self, world, error):
         world.roster.failure = error
@@ -353,6 +362,16 @@ class TestCallersThatLeave:
         await world.dispatcher.aclose(timeout_s=0)
         assert world.records.records[given.record.session_id].is_gone
         assert world.nothing_left()
+
+    async def test_closing_leaves_the_supervisor_what_it_has_begun(self, world):
+        world.supervisor.silent = True
+        given = await world.dispatch(respond_async=True)
+        assert world.supervisor.requests
+        world.asked.clear()
+        await world.dispatcher.aclose(timeout_s=0)
+        assert not world.records.records[given.record.session_id].is_gone
+        assert world.rooms.rooms
+        assert not {"release", "close", "delete_room", "stop"} & {*world.asked}
 
 
 class TestAsync:

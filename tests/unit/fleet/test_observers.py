@@ -1,7 +1,8 @@
 import pytest
 
+from fleet.dispatch_plan import OBSERVER_PREFIX
 from fleet.errors import ControlPlaneUnavailable, TooManyObservers
-from fleet.observers import IDENTITY_PREFIX, MOST_OBSERVERS, ObserverDesk
+from fleet.observers import MOST_OBSERVERS, ObserverDesk
 from fleet.records import SessionRecord
 
 RECORD = SessionRecord(
@@ -66,7 +67,7 @@ def desk(book, sessions):
 
 async def test_an_observer_is_written_down_and_told(desk, book, sessions):
     given = await desk.admit(RECORD)
-    assert given.identity.startswith(IDENTITY_PREFIX)
+    assert given.identity.startswith(OBSERVER_PREFIX)
     assert book.added == [("s-1", given.identity, 60)]
     assert sessions.told == ["s-1"]
     assert given.token == f"{given.identity}@interview-s-1 for 60"
