@@ -208,6 +208,9 @@ class Allowance:
     expires_at: float
     verdict: Verdict = Verdict.GO_ON
     epoch: int = 0
+    revoked: bool = False
+    """Whoever reported holds nothing any more: its account is closed, or its successor has the
+    money."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -209,15 +209,27 @@ class Spending:
     # --- the budget's side
 
     def restrain(self, allowance: Allowance) -> None:
-        """Take a new allowance. An older one that arrives late is not taken: it could undo a
-        limit that has been lowered since."""
-        if _age(allowance) >= _age(self._purse.allowance):
-            self._purse.allowance = allowance
-            self._judge()
-            if self._purse.short:
-                self._answer()
-            if self._deaf and self._purse.ease():
-                self._listen()
+        """Take a new allowance out of turn. An older one that arrives late is not taken: it could
+        undo a limit that has been lowered since. Nor is one that revokes: it is meant for whom the
+        budget heard of last, who may be our predecessor."""
+        if not allowance.revoked and _age(allowance) >= _age(self._purse.allowance):
+            self._hold(allowance)
+
+    def _answered(self, allowance: Allowance) -> None:
+        """What our own report was answered. That we hold nothing any more is true from the moment
+        it was said, whatever lease we have."""
+        if allowance.revoked and allowance.epoch >= self._purse.allowance.epoch:
+            self._hold(allowance)
+        else:
+            self.restrain(allowance)
+
+    def _hold(self, allowance: Allowance) -> None:
+        self._purse.allowance = allowance
+        self._judge()
+        if self._purse.short:
+            self._answer()
+        if self._deaf and self._purse.ease():
+            self._listen()
 
     async def run(self) -> None:
         """Report at once when money has moved, or is short, and at least every interval."""
@@ -319,7 +331,7 @@ class Spending:
             log.warning("usage report not delivered", error_type=type(error).__name__)
             return False
         if allowance is not None:
-            self.restrain(allowance)
+            self._answered(allowance)
         return True
 
     def _judge(self) -> None:

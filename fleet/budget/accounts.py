@@ -287,6 +287,7 @@ class Accounts:
             expires_at=held.expires_at if held else now,
             verdict=Verdict.END if closed else account.verdict,
             epoch=self.epoch,
+            revoked=closed,
         )
 
     def _standing(self, account: Account) -> Standing:

@@ -235,6 +235,23 @@ def test_older_allowance_that_arrives_late_is_not_taken() -> None:
     run(test)
 
 
+def test_whoever_is_told_that_it_holds_nothing_any_more_ends_whatever_lease_it_has() -> None:
+    async def test() -> None:
+        purse = Purse()
+        revoked = replace(GRANTED, verdict=Verdict.END, expires_at=0.0, revoked=True)
+        # Out of turn it may be meant for the one before us, whom alone the budget has heard of.
+        purse.spending.restrain(revoked)
+        assert purse.verdicts == []
+        purse.budget.answer = revoked
+        task = asyncio.create_task(purse.spending.run())
+        await asyncio.wait([task], timeout=50)
+        assert [verdict for verdict, _ in purse.verdicts] == [Verdict.END]
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(test)
+
+
 def test_raised_limit_is_taken_before_it_is_reached() -> None:
     async def test() -> None:
         purse = Purse(replace(GRANTED, up_to_micro_usd=micro(10)))

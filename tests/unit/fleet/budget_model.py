@@ -178,9 +178,13 @@ class Attempt:
         )
         return self.last
 
-    def restrain(self, allowance: Allowance) -> None:
+    def restrain(self, allowance: Allowance, *, own: bool) -> None:
+        """``own``: as the answer to its own report."""
         held = self.allowance
-        if (allowance.epoch, allowance.expires_at) >= (held.epoch, held.expires_at):
+        if allowance.revoked:
+            if own and allowance.epoch >= held.epoch:
+                self.allowance = allowance
+        elif (allowance.epoch, allowance.expires_at) >= (held.epoch, held.expires_at):
             self.allowance = allowance
 
 
@@ -330,7 +334,7 @@ class Fleet(RuleBasedStateMachine):
         if fate == "crash":
             self.crash()
         elif self.teller.write("done" if fate == "unanswered" else fate) and fate == "done":
-            self.hand_over(allowance, report.attempt)
+            self.hand_over(allowance, report.attempt, own=True)
 
     @precondition(lambda self: self.teller.late)
     @rule(pick=picks, crash=st.booleans())
@@ -498,13 +502,15 @@ class Fleet(RuleBasedStateMachine):
         session.attempts.append(attempt)
         allowance = self.apply(attempt.report(session.id, self.now, risk=0, final=False))
         self.teller.write()
-        self.hand_over(allowance, attempt.number)
+        self.hand_over(allowance, attempt.number, own=True)
 
-    def hand_over(self, allowance: Allowance, number: int | None = None) -> None:
+    def hand_over(
+        self, allowance: Allowance, number: int | None = None, *, own: bool = False
+    ) -> None:
         session = next(s for s in self.sessions if s.id == allowance.session_id)
         for attempt in session.attempts:
             if attempt.number == (number or session.now.number):
-                attempt.restrain(allowance)
+                attempt.restrain(allowance, own=own)
 
     def account(self, session_id: SessionId) -> Account:
         self.teller.find(session_id)

@@ -105,6 +105,8 @@ def test_whoever_was_given_up_gets_nothing_more() -> None:
     opened(book)
     late = book.apply(report(attempt=1, seq=2, spent=500), 2.0)
     assert (late.verdict, late.up_to_micro_usd) == (Verdict.END, 500)
+    assert late.revoked
+    assert not book.apply(report(attempt=2, spent=10), 3.0).revoked
 
 
 def test_what_a_lost_attempt_may_have_spent_unheard_is_kept_from_the_next() -> None:
