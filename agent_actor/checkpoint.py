@@ -53,6 +53,8 @@ class Checkpoint:
     """As the room's metadata had it. "": it is still to be read there."""
     fallen_over: bool = False
     """The contract's first provider was given up: its fallback is to be used."""
+    first_comer: str | None = None
+    """Who is interviewed, by the room's name for them, where that is whoever came first."""
 
     def aged(self, now: float) -> Checkpoint:
         """As it is at ``now`` (epoch): time went on while nobody was there. A clock that is behind
@@ -84,6 +86,7 @@ class Checkpoint:
             "answer_due": self.answer_due,
             "cut_off": self.cut_off,
             "fallen_over": self.fallen_over,
+            "first_comer": self.first_comer,
         }
         return json.dumps(state, ensure_ascii=False, separators=(",", ":"))
 
@@ -143,5 +146,6 @@ def _read(state: dict[str, Any], said: list[dict[str, Any]]) -> Checkpoint:
         answer_due=bool(state["answer_due"]),
         cut_off=str(state["cut_off"]),
         fallen_over=bool(state.get("fallen_over", False)),
+        first_comer=state.get("first_comer"),
         said=tuple(Said(**one) for one in said),
     )

@@ -25,6 +25,11 @@ class FirstComer:
         if self.awaited:
             self.identity = identity
 
+    def known(self, identity: str) -> None:
+        """Whom an earlier agent took for the one, who may be away now."""
+        if self._name is not None:
+            self.identity = identity
+
     def told(self, identity: str) -> str:
         """The name by which the session hears of ``identity``; empty for one that it must not
         take for its participant."""

@@ -31,6 +31,12 @@ class MemoryTransport:
     async def connect(self) -> None:
         """There is no room to join."""
 
+    first_comer = None
+    """Its one participant goes by the contract's name."""
+
+    def expect(self, first_comer: str) -> None:
+        raise NotImplementedError("nobody comes first here")
+
     @property
     def metadata(self) -> str:
         return self._metadata

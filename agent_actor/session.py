@@ -227,6 +227,8 @@ class InterviewSession:
         self._left = left
         self._fallen_over = self._fallen_over or left.fallen_over
         self._silent_since = left.at
+        if left.first_comer is not None:
+            self._transport.expect(left.first_comer)
         self._dialogue = Dialogue(left.said)
         self._recorder.record(
             EventKind.RECOVERY,
@@ -531,6 +533,7 @@ class InterviewSession:
             answer_due=due,
             cut_off=self._dialogue.cut_off if word else "",
             contract=self._contract,
+            first_comer=self._transport.first_comer,
             fallen_over=self._fallen_over or self._falls_over,
         )
 

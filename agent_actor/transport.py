@@ -61,6 +61,14 @@ class Transport(Protocol):
     def metadata(self) -> str:
         """The room's metadata as known now, "" for none."""
 
+    @property
+    def first_comer(self) -> str | None:
+        """Who came first, where that one is the participant; None: nobody yet, or it is settled by
+        name."""
+
+    def expect(self, first_comer: str) -> None:
+        """That one came first, to an agent before this one. Before ``start``."""
+
     def is_present(self, identity: str) -> bool:
         """Whether that participant is in the room."""
 
@@ -123,6 +131,13 @@ class LiveKitTransport:
     @property
     def metadata(self) -> str:
         return self._metadata or self._room.metadata or ""
+
+    @property
+    def first_comer(self) -> str | None:
+        return self._participant.identity
+
+    def expect(self, first_comer: str) -> None:
+        self._participant.known(first_comer)
 
     def is_present(self, identity: str) -> bool:
         return self._participant.in_room(identity) in self._room.remote_participants

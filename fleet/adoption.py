@@ -47,6 +47,7 @@ def request_of(record: SessionRecord) -> StartRequest:
         session_timeout_s=record.session_timeout_s or LONGEST_SESSION_S,
         model=record.model,
         traceparent=record.traceparent,
+        first_comer_as=record.participant_identity if record.first_comer else None,
     )
 
 

@@ -102,6 +102,7 @@ def make_plan(
         session_timeout_s=config.session_timeout_seconds,
         no_show_s=config.no_show_seconds,
         reconnect_grace_s=config.reconnect_grace_seconds,
+        first_comer=request.first_comer,
     )
     return Plan(config=config, metadata=dump_metadata(config), record=record)
 

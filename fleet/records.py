@@ -68,6 +68,8 @@ class SessionRecord:
     """When the participant's data was erased on request."""
     cluster: str | None = None
     """Whose supervisor looks after it, see ``fleet.clusters``; None: it is not said."""
+    first_comer: bool = False
+    """Whoever comes first is interviewed, under ``participant_identity``."""
     session_timeout_s: float | None = None
     no_show_s: float | None = None
     reconnect_grace_s: float | None = None

@@ -26,6 +26,7 @@ KEPT = Checkpoint(
     last_speaker="interviewer",
     answer_due=True,
     cut_off="And how often do you ",
+    first_comer="sip-1",
 )
 
 

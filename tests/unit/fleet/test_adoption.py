@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from agent_actor.contract import EndReason
@@ -86,3 +87,10 @@ def test_its_usage_only_where_nobody_took_it() -> None:
     assert told.usage == report
     odd = entry(91.0, EventKind.STATE, 2, state="gone", reason="completed", report={"seq": 1})
     assert adoption.unheard(odd.event) is None
+
+
+def test_who_came_first_is_still_the_one_by_the_contracts_name() -> None:
+    """Else a successor waits for somebody called so, while the one whom it left sits there."""
+    assert adoption.request_of(RECORD).first_comer_as is None
+    theirs = replace(RECORD, participant_identity="participant", first_comer=True)
+    assert adoption.request_of(theirs).first_comer_as == "participant"
