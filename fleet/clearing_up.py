@@ -97,10 +97,15 @@ class ClearingUp:
         session_id, parts = self._request.session_id, self._parts
         spent = await parts.budget.close(session_id, reports)
         if spent is not None:
-            record = await parts.records.add_facts(session_id, spent_micro_usd=spent)
-            if self.spent_micro_usd is None:
+            limit = self._request.limit_micro_usd
+            try:
+                record = await parts.records.add_facts(session_id, spent_micro_usd=spent)
                 # A limit that was lowered to less than had been spent is not overspent.
-                limit = max(self._request.limit_micro_usd, record.limit_micro_usd)
+                limit = max(limit, record.limit_micro_usd)
+            except SessionNotFound:
+                # Withdrawn by its dispatcher, or expired: there is nobody to tell.
+                log.warning("record_gone_before_its_account", session_id=session_id)
+            if self.spent_micro_usd is None:
                 parts.metrics.account_closed(spent_micro_usd=spent, limit_micro_usd=limit)
             self.spent_micro_usd = spent
 
