@@ -45,6 +45,8 @@ ASK_TIMEOUT_S = 2.0
 """An answer that takes longer is as good as none: the next report asks again."""
 SETTLE_DEADLINE_S = 5.0
 RETRY_S = 0.5
+QUIET_INTERVALS = 5
+"""Of reporting, between two reports while nothing is spent."""
 HUSH_TIMEOUT_S = 0.5
 CUT_OFF_TIMEOUT_S = 1.5
 _ORDER = (Verdict.GO_ON, Verdict.WRAP_UP, Verdict.END)
@@ -232,19 +234,38 @@ class Spending:
             self._listen()
 
     async def run(self) -> None:
-        """Report at once when money has moved, or is short, and at least every interval."""
+        """Report at once when money has moved or is short; see ``_until_worth_a_report``."""
         while True:
             self._report_now.clear()
             was_short = self._purse.short
-            await self._report(final=False)
+            heard = await self._report(final=False)
             self._judge()
             if was_short:
                 self._still_short()
+            await self._until_worth_a_report(QUIET_INTERVALS if heard else 1)
+
+    async def _until_worth_a_report(self, intervals: int) -> None:
+        """At once when it is asked for; else after an interval, or some if nothing has moved: most
+        of an interview nobody spends anything, and the lease is far longer."""
+        told = self._figured()
+        for _ in range(intervals):
             try:
                 async with asyncio.timeout(self._interval_s):
                     await self._report_now.wait()
+                return
             except TimeoutError:
-                continue
+                self._judge()
+                if self._purse.short or self._figured() != told or self._leases_end_soon():
+                    return
+
+    def _figured(self) -> tuple[int, ...]:
+        """What a report would say of money."""
+        meter = self._meter
+        return (meter.spent_pico, meter.estimate_pico, meter.at_risk_pico, meter.goodbye_pico)
+
+    def _leases_end_soon(self) -> bool:
+        left_s = self._purse.allowance.expires_at - self._now()
+        return left_s < 2 * QUIET_INTERVALS * self._interval_s
 
     async def settle(self) -> UsageReport:
         """The final report: what is still open is charged at its upper bound. It is tried until

@@ -134,19 +134,38 @@ async def over(seconds: float, *, of: Purse) -> None:
     await asyncio.wait([task])
 
 
-def test_reports_go_out_at_every_interval_and_at_once_when_money_moves() -> None:
+def test_reports_go_out_at_once_when_money_moves_and_seldom_while_it_does_not() -> None:
     async def test() -> None:
         purse = Purse()
         task = asyncio.create_task(purse.spending.run())
-        await asyncio.wait([task], timeout=2.5)
-        assert [report.at for report in purse.budget.reports] == [0, 1, 2]
+        await asyncio.wait([task], timeout=12.5)
+        assert [report.at for report in purse.budget.reports] == [0, 5, 10]
         purse.spend("a", 10)
         await settle()
-        assert purse.budget.reports[-1].at == 2.5
+        assert purse.budget.reports[-1].at == 12.5
         assert purse.budget.reports[-1].spent_pico_usd == 10 * RATE.audio_out
         seqs = [report.seq for report in purse.budget.reports]
         assert seqs == sorted(set(seqs))
         assert {r.attempt for r in purse.budget.reports} == {2}
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(test)
+
+
+def test_a_report_that_was_not_delivered_and_a_lease_that_ends_soon_do_not_wait() -> None:
+    async def test() -> None:
+        purse = Purse(replace(GRANTED, expires_at=14.0))
+        task = asyncio.create_task(purse.spending.run())
+        await asyncio.wait([task], timeout=7.5)
+        assert [report.at for report in purse.budget.reports] == [0, 5, 6, 7]
+        task.cancel()
+        await asyncio.wait([task])
+        away = Purse()
+        away.budget.fails = 10
+        task = asyncio.create_task(away.spending.run())
+        await asyncio.wait([task], timeout=2.5)
+        assert len(away.budget.reports) == 3
         task.cancel()
         await asyncio.wait([task])
 
