@@ -52,7 +52,7 @@ class Evidence:
     doubled: int
     """Participants who have more than one session."""
     lost: int
-    """Sessions that a backend was given and the fleet has no end for."""
+    """Sessions that have no end, whether a backend knows of them or the fleet alone."""
 
 
 def read_lines(path: Path) -> list[Any]:
@@ -158,5 +158,5 @@ def combine(
             invoice["total_pico_usd"] for key, invoice in invoices.items() if key not in claimed
         ),
         doubled=sum(count > 1 for count in people.values()),
-        lost=len(set(seen) - ended),
+        lost=len((set(seen) | {record["session_id"] for record in records}) - ended),
     )

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 STAIRS = (10, 25, 50, 100)
-SPARE = 0.08
-"""Users beyond the sessions that are to be live: some of theirs have just ended or not begun."""
+SPARE = 0.15
+"""Users beyond the sessions that are to be live: some of theirs have just ended or not begun, and a
+no-show's never is."""
 STAIR_S = 260.0
 SENT_AFTER_S = 0.5
 """By a rehearsed microphone, beyond the silence that ends a turn."""
@@ -103,11 +104,12 @@ def load(live: int, *, hold_s: float = 600.0, always_on: bool = False) -> Form:
         hold_s=hold_s,
         spawn_rate=0.5,
         drain_s=120.0,
-        interview_s=900.0,
+        # Few of them end in the minutes that are judged, and those not at once.
+        interview_s=1200.0,
         no_show_s=60.0,
-        thinks_s="25-40",
+        thinks_s="30-45",
         talk=None if always_on else 0.1,
-        poll_s=30.0,
+        poll_s=12.0,
         always_on=always_on,
         probes=15,
         settings=_control_tier(users),

@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from fleet.bench.scenario.evidence import Told
 from fleet.bench.scenario.forms import DUTY_S, SETTLE_S, Form, locust_arguments
 from fleet.bench.scenario.judge import Found, Remains, bars_of
 from fleet.bench.scenario.probes import Prober
-from fleet.bench.scenario.samples import GROUPS, Stair, as_json, group_of
+from fleet.bench.scenario.samples import GROUPS, Stair, as_json, group_of, is_kept
 from fleet.bench.scenario.sizing import ceilings, sizes
 from fleet.bench.scenario.watch import Watch
 from fleet.errors import FleetError
@@ -94,7 +94,9 @@ async def run(course: Course, progress: Progress) -> Measured:
             await evidence.end_all(fleet.api_url, course.study, OVER_S)
             watching.cancel()
         simulators = [each.control_url for each in fleet.simulators.values()]
-        outcomes = evidence.read_lines(course.outcomes)
+        # What an earlier run of a resumed one left is of another study.
+        lines = evidence.read_lines(course.outcomes)
+        outcomes = [line for line in lines if line["number"] >= course.first]
         told = await evidence.gather(fleet.api_url, course.study, simulators, outcomes)
         after = await _remains(fleet, watch)
     found = Found(
@@ -178,10 +180,20 @@ async def _duty(fleet: LocalFleet) -> list[float]:
     first = await _bytes_in(fleet)
     await asyncio.sleep(DUTY_S)
     second = await _bytes_in(fleet)
+    return duties(first, second, DUTY_S)
+
+
+def duties(
+    first: Mapping[tuple[SimulatorKind, str], int],
+    second: Mapping[tuple[SimulatorKind, str], int],
+    within_s: float,
+) -> list[float]:
+    """Those without a participant say nothing of how much one speaks; a connection that was changed
+    meanwhile counts from nothing again."""
     return [
-        (second[key] - sent) / (BYTES_A_SECOND[key[0]] * DUTY_S)
+        (second[key] - sent) / (BYTES_A_SECOND[key[0]] * within_s)
         for key, sent in first.items()
-        if key in second
+        if second.get(key, 0) > 0 and second[key] >= sent
     ]
 
 
@@ -209,9 +221,11 @@ async def _remains(fleet: LocalFleet, watch: Watch) -> Remains:
         rooms = await client.list_rooms()
     finally:
         await client.aclose()
+    kept_mib = sum(mib for name, mib in sample.memory_mib.items() if is_kept(name))
     return Remains(
         processes=sample.processes,
-        memory_mib=sum(sample.memory_mib.values()),
+        memory_mib=sum(sample.memory_mib.values()) - kept_mib,
+        kept_mib=kept_mib,
         rooms=len(rooms),
         keys=await _keys(fleet),
     )

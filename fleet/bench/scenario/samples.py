@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -26,6 +27,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 """Names of processes begin so; the first that fits. What fits none is "other"."""
 FLEET_GROUPS = ("session actors", "control", "ingress", "Ray itself", "other")
 """Whose memory counts as the fleet's: all but the simulators and the servers it uses."""
+KEEPERS = ("Redis", "LiveKit", "simulators")
+"""Who keeps things of sessions that are over, and is meant to."""
+GCS = "gcs_server"
+"""One too: it remembers so many dead actors."""
 DISPATCH_GROUPS = ("control", "ingress", "Redis", "LiveKit", "Ray itself")
 """Who has work with a dispatch beside the session's own actor."""
 
@@ -35,6 +40,10 @@ def group_of(name: str) -> str:
     name = name.removeprefix("ended children of ")
     found = (group for group, starts in GROUPS.items() if name.startswith(starts))
     return next(found, "other")
+
+
+def is_kept(name: str) -> bool:
+    return name.startswith(GCS) or group_of(name) in KEEPERS
 
 
 def grouped(by_name: Mapping[str, float]) -> dict[str, float]:
@@ -120,15 +129,20 @@ def window(before: Sample, after: Sample, dispatches: int, live: Sequence[int]) 
     )
 
 
-def longest_s(samples: Sequence[Sample], held: Callable[[Sample], bool]) -> float:
-    """The longest stretch in which every sample held."""
-    longest, since = 0.0, None
+def longest_s(
+    samples: Sequence[Sample], held: Callable[[Sample], bool], *, most_apart_s: float
+) -> float:
+    """The longest stretch in which every sample held. What was not looked at for longer than
+    ``most_apart_s`` did not."""
+    longest, since_s, last_s = 0.0, 0.0, -inf
     for sample in samples:
         if not held(sample):
-            since = None
+            last_s = -inf
             continue
-        since = sample.at_s if since is None else since
-        longest = max(longest, sample.at_s - since)
+        if sample.at_s - last_s > most_apart_s:
+            since_s = sample.at_s
+        last_s = sample.at_s
+        longest = max(longest, sample.at_s - since_s)
     return longest
 
 

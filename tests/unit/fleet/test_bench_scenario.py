@@ -16,6 +16,7 @@ from fleet.bench.scenario.evidence import Evidence, combine
 from fleet.bench.scenario.forms import Tier, locust_arguments
 from fleet.bench.scenario.judge import Found, Remains, bars_of
 from fleet.bench.scenario.page import html
+from fleet.bench.scenario.run import BYTES_A_SECOND, duties
 from fleet.bench.scenario.samples import (
     Sample,
     Stair,
@@ -27,6 +28,7 @@ from fleet.bench.scenario.samples import (
     window,
 )
 from fleet.bench.scenario.sizing import Line, ceilings, fit, sizes
+from fleet.local.simulators import SimulatorKind
 
 LIMIT = 200_000
 
@@ -105,7 +107,7 @@ def sample(at_s: float, live: int = 0, **changes: Any) -> Sample:
     return Sample(**{**given, **changes})
 
 
-NOTHING_LEFT = Remains(processes=10, memory_mib=1000.0, rooms=0, keys={})
+NOTHING_LEFT = Remains(processes=10, memory_mib=1000.0, kept_mib=300.0, rooms=0, keys={})
 
 
 def found(**changes: Any) -> Found:
@@ -140,7 +142,7 @@ def test_participants_who_talk_more_than_was_said_make_for_another_figure():
 class TestForms:
     def test_more_users_than_sessions_that_are_to_be_live(self):
         form = forms.load(200)
-        assert form.stairs == (10, 25, 50, 100, 218)
+        assert form.stairs == (10, 25, 50, 100, 232)
         assert int(form.settings["max_sessions"]) > form.users
 
     @pytest.mark.parametrize("form", [forms.load(200), forms.media(10), forms.churn(2000)])
@@ -190,7 +192,11 @@ class TestSamples:
     def test_a_dip_ends_a_stretch(self):
         lives = [5, 5, 4, 5, 5, 5]
         samples = [sample(10.0 * n, live) for n, live in enumerate(lives)]
-        assert longest_s(samples, lambda s: s.live >= 5) == 20.0
+        assert longest_s(samples, lambda s: s.live >= 5, most_apart_s=15.0) == 20.0
+
+    def test_what_nobody_looked_at_ends_one_too(self):
+        samples = [sample(at_s, 5) for at_s in (0.0, 10.0, 300.0, 310.0, 320.0)]
+        assert longest_s(samples, lambda s: s.live >= 5, most_apart_s=15.0) == 20.0
 
     def test_a_dispatch_costs_what_is_spent_beyond_the_calm(self):
         def of(cpu_s: float, dispatches: int) -> Window:
@@ -328,7 +334,7 @@ class TestBars:
             ("processes more", {"processes": 11}),
             ("rooms left", {"rooms": 1}),
             ("Redis keys", {"keys": {"live": 1, "budget": 9}}),
-            ("memory more", {"memory_mib": 1200.0}),
+            ("memory of the fleet more", {"memory_mib": 1200.0}),
         ],
     )
     def test_what_is_left_behind(self, name: str, changes: dict[str, Any]):
@@ -375,3 +381,15 @@ def result_of(of: Found, about: str = "") -> BenchResult:
         load_before=0.1,
         duration_s=1,
     )
+
+
+def test_a_microphone_is_judged_by_those_that_were_there_and_stayed_connected():
+    openai, gemini = SimulatorKind.OPENAI, SimulatorKind.GEMINI
+    minute = {key: BYTES_A_SECOND[key] * 60 for key in (openai, gemini)}
+    first = {(openai, "a"): 1_000, (gemini, "b"): 900_000, (openai, "c"): 0, (gemini, "d"): 5}
+    second = {
+        (openai, "a"): 1_000 + minute[openai] // 10,
+        (gemini, "b"): 700,  # another connection of the same session
+        (openai, "c"): 0,  # to which nobody has come
+    }
+    assert duties(first, second, 60.0) == [pytest.approx(0.1)]
