@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+
 import httpx
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, WebSocketRoute, expect
 
 from fleet.livekit_client import LiveKitClient
 from fleet.local.stack import LocalFleet
@@ -27,6 +30,8 @@ LANGUAGES = {
     "nl-NL": "This link does not work",
 }
 CLOSED = "The study has closed this interview early. Your answers so far have been received."
+ROOM = re.compile(r"/rtc\b")
+"""LiveKit's own address, for the web socket and for what is asked when that fails."""
 PHONE = {"width": 320, "height": 640}
 """Also what 1280 pixels are at a zoom of 400 %."""
 
@@ -128,6 +133,40 @@ async def test_a_lost_network_comes_back_and_leaving_is_no_accident(
         await someone.sees(
             "The study has closed this interview early. Your answers so far have been received."
         )
+
+
+async def test_a_room_that_cannot_be_reached_is_said_and_not_hammered_at(
+    backend: Backend, browser: Browser
+) -> None:
+    """As behind a firewall, or while LiveKit is away: the ingress answers all the time."""
+    session = await backend.create(turns_per_phase=50)
+    async with person(browser) as someone:
+        shut, asked = asyncio.Event(), list[str]()
+        shut.set()
+
+        async def knock(socket: WebSocketRoute) -> None:
+            if shut.is_set():
+                await socket.close()
+            else:
+                socket.connect_to_server()
+
+        async def ask(route: Route) -> None:
+            await (route.abort() if shut.is_set() else route.continue_())
+
+        await someone.page.route_web_socket(ROOM, knock)
+        await someone.page.route(ROOM, ask)
+        someone.page.on("request", lambda request: asked.append(request.url))
+        await someone.open(session["join_url"])
+        await someone.clicks("Start the interview")
+        await someone.is_at("unreachable")
+        states = [url for url in asked if url.endswith("/state")]
+        assert len(states) <= 2, states
+        shut.clear()
+        await someone.clicks("Try again")
+        await someone.is_at("live")
+        await someone.hears()
+        await backend.end(session)
+        await someone.is_at("over", within_s=30)
 
 
 async def test_a_refused_microphone_can_be_allowed(backend: Backend, browser: Browser) -> None:

@@ -47,6 +47,7 @@ export function openMicrophone(): Promise<LocalAudioTrack> {
 export class Interview {
   private readonly room = new Room();
   private readonly sounds = new Map<RemoteTrack, HTMLMediaElement>();
+  private joined = false;
   private left = false;
 
   constructor(private readonly listener: Listener) {
@@ -71,6 +72,7 @@ export class Interview {
   /** Raises if the room cannot be reached. The microphone is stopped with the stay. */
   async join(url: string, token: string, microphone: LocalAudioTrack): Promise<void> {
     await this.room.connect(url, token);
+    this.joined = true;
     await this.room.localParticipant.publishTrack(microphone, { source: Track.Source.Microphone });
     this.listener.talk(this.talk());
     this.listener.muted(!this.room.canPlaybackAudio);
@@ -125,7 +127,8 @@ export class Interview {
   }
 
   private closed(reason?: DisconnectReason): void {
-    if (this.left) return;
+    // Of one that was never joined `join` tells: the room is closed before that is over.
+    if (this.left || !this.joined) return;
     if (reason === DisconnectReason.DUPLICATE_IDENTITY) this.listener.closed("elsewhere");
     else this.listener.closed(reason !== undefined && ENDED.includes(reason) ? "ended" : "lost");
   }

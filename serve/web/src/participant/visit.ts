@@ -12,6 +12,7 @@ import { WakeLock } from "./wake";
 
 const LOOK_AGAIN_MS = 1_000;
 const TRY_AGAIN_MS = 3_000;
+const SELDOM_MS = 30_000;
 
 /** Loaded while the participant reads: the page itself is there without it. */
 const library = () => import("./interview");
@@ -24,6 +25,8 @@ export class Visit {
   private stay: Stay | null = null;
   /** Of the screens so far. Whatever was begun under another one is void. */
   private step = 0;
+  /** How often it has tried to come back since it was last in the room. */
+  private returns = 0;
 
   constructor(private readonly link: Link) {}
 
@@ -78,7 +81,9 @@ export class Visit {
       this.arrive(state);
     } catch (error) {
       microphone.stop();
-      if (step === this.step) this.unreachable(error, () => void this.start());
+      if (step !== this.step) return;
+      if (this.returns > 0 && !(error instanceof LinkRefused)) void this.comeBack();
+      else this.unreachable(error, () => void this.start());
     }
   }
 
@@ -114,6 +119,7 @@ export class Visit {
     this.stay = stay;
     await interview.join(url, this.link.token, microphone);
     if (step !== this.step) return;
+    this.returns = 0;
     stay.meter.follow(microphone.mediaStreamTrack);
     onDeviceChanged(microphone, (track) => stay.meter.follow(track));
     this.wake.hold();
@@ -129,23 +135,42 @@ export class Visit {
   /** The room is closed; how it ended is known a moment later. */
   private async settle(): Promise<void> {
     const step = this.begin({ kind: "closing" });
-    while (step === this.step) {
-      const state = await this.link.state().catch(() => null);
-      if (step !== this.step) return;
-      if (state?.stage === "over") return this.arrive(state);
-      await pause(LOOK_AGAIN_MS);
-    }
+    const state = await this.until(step, LOOK_AGAIN_MS, ({ stage }) => stage === "over");
+    if (state) this.arrive(state);
   }
 
-  /** LiveKit's own attempts have failed. Goes on until the interview is over. */
+  /**
+   * LiveKit's own attempts have failed. Goes on until the interview is over, each time after a longer
+   * pause: where the room cannot be reached the ingress still can.
+   */
   private async comeBack(): Promise<void> {
     const step = this.begin({ kind: "dropped", again: () => void this.start() });
+    if (this.returns > 0) await pause(Math.min(TRY_AGAIN_MS * 2 ** (this.returns - 1), SELDOM_MS));
+    this.returns += 1;
+    const state = await this.until(step, TRY_AGAIN_MS, () => true);
+    if (state?.stage === "open") void this.start();
+    else if (state) this.arrive(state);
+  }
+
+  /** Where the interview is, once that is so; null: another screen has come, or the link is refused. */
+  private async until(
+    step: number,
+    everyMs: number,
+    so: (state: JoinState) => boolean,
+  ): Promise<JoinState | null> {
     while (step === this.step) {
-      const state = await this.link.state().catch(() => null);
-      if (step !== this.step) return;
-      if (state) return state.stage === "open" ? this.start() : this.arrive(state);
-      await pause(TRY_AGAIN_MS);
+      try {
+        const state = await this.link.state();
+        if (step === this.step && so(state)) return state;
+      } catch (error) {
+        if (error instanceof LinkRefused) {
+          if (step === this.step) this.unreachable(error, never);
+          return null;
+        }
+      }
+      await pause(everyMs);
     }
+    return null;
   }
 
   private unreachable(error: unknown, again: () => void): void {
