@@ -131,12 +131,15 @@ def drain(
         typer.Option(min=0, help="Seconds that sessions may go on undisturbed."),
     ] = None,
     wait: Annotated[bool, typer.Option(help="Return only when it is empty.")] = True,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to ask again an API that does not answer.")
+    ] = 0.0,
 ) -> None:
     """Empty a node of interviews: the live ones move to others at the deadline, and carry on.
     Without NODE the whole fleet: they are ended then."""
     from fleet.cli.drain import run_drain
 
-    _exit(run_drain(api, node, deadline_s=deadline, wait=wait))
+    _exit(run_drain(api, node, deadline_s=deadline, wait=wait, patience_s=patience))
 
 
 @app.command()

@@ -17,6 +17,8 @@ from fleet.cli.client import ApiClient, ApiProblem
 from fleet.cli.drain import run_drain
 
 CHILD_GRACE_S = 30.0
+PATIENCE_S = 600.0
+"""With an API that is not there. Whoever stops us has a grace of its own."""
 
 
 def run_node(
@@ -36,7 +38,13 @@ def run_node(
         pass
     if child.poll() is None:
         try:
-            run_drain(url, address or socket.gethostname(), deadline_s=deadline_s, wait=True)
+            run_drain(
+                url,
+                address or socket.gethostname(),
+                deadline_s=deadline_s,
+                wait=True,
+                patience_s=PATIENCE_S,
+            )
         except (ApiProblem, _Hurry) as problem:
             sys.stderr.write(f"not drained: {problem}\n")
         child.terminate()

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleet.control import start_control_plane, stop_control_plane
+from fleet.drain_book import DrainBook
+from fleet.draining import WHOLE_FLEET
 from fleet.livekit_client import WEBHOOK_EVENTS
 from fleet.local.errors import LocalPartError
 from fleet.local.livekit import LiveKitAccess
@@ -107,6 +109,8 @@ async def local_fleet(options: StackOptions, tell: Tell) -> AsyncIterator[LocalF
         stack.callback(tell, "stopping Ray")
         with _timed(tell, "control plane"):
             stack.push_async_callback(_stop_control_plane, settings, tell)
+            if cluster.own:
+                await _forget_the_last_stop(settings)
             await start_control_plane(settings)
         with _timed(tell, "ingress"):
             await stack.enter_async_context(_ingress(run, tell))
@@ -188,6 +192,15 @@ async def _ingress(run: RunDir, tell: Tell) -> AsyncIterator[None]:
             yield
         finally:
             tell("stopping the ingress")
+
+
+async def _forget_the_last_stop(settings: FleetSettings) -> None:
+    """Of a fleet that was killed as it drained for its own end: this one is to take sessions."""
+    book = DrainBook.from_settings(settings)
+    try:
+        await book.drop(WHOLE_FLEET)
+    finally:
+        await book.aclose()
 
 
 async def _stop_control_plane(settings: FleetSettings, tell: Tell) -> None:
