@@ -49,6 +49,8 @@ class Observation:
     now: float
     arrived: int
     """Sessions asked for since the observation before, whatever became of them."""
+    turned_away: int = 0
+    """Those among them that were given nothing."""
     live: int
     """Sessions that have an actor."""
     waiting: int = 0
@@ -67,7 +69,8 @@ class Observation:
     def __post_init__(self) -> None:
         if self.node_slots < 1:
             raise ValueError("node_slots must be at least 1")
-        if min(self.arrived, self.live, self.waiting, self.nodes, self.occupied) < 0:
+        sessions = (self.arrived, self.turned_away, self.live, self.waiting)
+        if min(*sessions, self.nodes, self.occupied) < 0:
             raise ValueError("nothing can be counted below 0")
         if min(self.node_start_s, self.actor_start_s) < 0:
             raise ValueError("nothing starts in less than no time")
@@ -102,7 +105,9 @@ def decide_scale(
     tuning: ScalingTuning = ScalingTuning(),
 ) -> tuple[Wanted, ScalingState]:
     """What is wanted now, and the state for the next step."""
-    left = max(0, state.live + seen.arrived - seen.live - seen.waiting)
+    # Whoever was turned away comes again, and has not left: a slot that nobody had is not free.
+    taken = seen.arrived - seen.turned_away
+    left = max(0, state.live + taken - seen.live - seen.waiting)
     arrivals = watched(state.arrivals, seen.now, seen.arrived, left, tuning.demand)
     reserve = _reserve(arrivals, seen.node_start_s + seen.actor_start_s, tuning)
     needed = math.ceil((seen.live + seen.waiting + reserve) / seen.node_slots)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -193,25 +193,32 @@ def _nodes() -> list[RayNode]:
     ]
 
 
-async def ask_for_nodes(keep: Sequence[str], more: int, slots: int, *, deadline_s: float) -> None:
+async def ask_for_nodes(
+    keep: Sequence[str], more: int, slots: int, *, without: Collection[str], deadline_s: float
+) -> None:
     """Tells Ray's autoscaler which nodes are to stay and how many more are wanted, in place of
     what it was told before. Others go when nothing has been on them for its idle timeout; one with
-    an actor never does. Raises ControlPlaneUnavailable.
+    an actor never does. ``without``: nodes that are there and count for none of them. Raises
+    ControlPlaneUnavailable.
     """
     asking = asyncio.get_running_loop().run_in_executor(
-        _LOOKING, _request_resources, *bundles_for(keep, more, slots)
+        _LOOKING, _request_resources, *bundles_for(keep, more, slots, without)
     )
     await answer(asking, part="ray", deadline_s=deadline_s)
 
 
 def bundles_for(
-    keep: Sequence[str], more: int, slots: int
+    keep: Sequence[str], more: int, slots: int, without: Collection[str] = ()
 ) -> tuple[list[dict[str, float]], list[dict[str, str]]]:
     """As ``request_resources`` takes them: bundles, and a label selector for each. Nodes to stay
     are named: looking for those that fit it does not care which are empty, and might keep these
-    in their place. Each of the others is asked for as all its ``slots``."""
+    in their place. Each of the others is asked for as all its ``slots``. Where some are not to
+    count it may be none that is there: one that drains has all its slots, and would be taken for
+    its own replacement, or then one that is to stay for that."""
     bundles = [{SLOT_RESOURCE: 1.0} for _ in keep] + [{SLOT_RESOURCE: float(slots)}] * more
-    selectors = [{NODE_ID_LABEL: node} for node in keep] + [{} for _ in range(more)]
+    there = ",".join(sorted({*keep, *without}))
+    other = {NODE_ID_LABEL: f"!in({there})"} if without else {}
+    selectors = [{NODE_ID_LABEL: node} for node in keep] + [dict(other) for _ in range(more)]
     return bundles, selectors
 
 

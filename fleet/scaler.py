@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -52,7 +52,13 @@ class AskForNodes(Protocol):
     """See ``ray_calls.ask_for_nodes``. Raises ControlPlaneUnavailable."""
 
     async def __call__(
-        self, keep: Sequence[str], more: int, slots: int, *, deadline_s: float
+        self,
+        keep: Sequence[str],
+        more: int,
+        slots: int,
+        *,
+        without: Collection[str],
+        deadline_s: float,
     ) -> None: ...
 
 
@@ -95,8 +101,8 @@ class Scaler:
         self._limits = limits
         self._state = ScalingState()
         self._starts = NodeStarts()
-        self._asked_for: int | None = None
-        """Sessions that the roster had been asked for when it was looked at last."""
+        self._counts: tuple[int, int] | None = None
+        """How many had asked, and been turned away, when the roster was looked at last."""
         self._remembered_at: float | None = None
         self._failing: set[str] = set()
         """Steps that did not succeed when they were last tried."""
@@ -112,7 +118,8 @@ class Scaler:
         """One round. Raises ControlPlaneUnavailable."""
         pool, found = await self._parts.books.snapshot(), await self._parts.nodes()
         books = pool.books
-        nodes = [n for n in found if n.slots and NodeId(n.node_id) not in books.draining_nodes]
+        draining = {n.node_id for n in found if NodeId(n.node_id) in books.draining_nodes}
+        nodes = [n for n in found if n.slots and n.node_id not in draining]
         loads = node_loads(nodes, books)
         now = self._parts.now()
         self._starts = self._counted(self._starts.seen([n.node_id for n in nodes], now))
@@ -124,22 +131,28 @@ class Scaler:
         self._starts = self._starts.wanted(more, now)
         layout = lay_out(loads, wanted.nodes)
         self._show(seen, wanted)
-        await self._carry_out(wanted, layout, more, loads)
+        await self._carry_out(wanted, layout, more, loads, draining)
         return wanted
 
     async def _attempt(self, name: str, step: Awaitable[object]) -> None:
         try:
             await step
-        except FleetError as error:
+        except Exception as error:
             # Once and not each time: an outage may last.
             if name not in self._failing:
-                log.warning("scaling_skipped", step=name, error=str(error))
+                defect = not isinstance(error, FleetError)
+                log.warning("scaling_skipped", step=name, error=str(error), exc_info=defect)
             self._failing.add(name)
         else:
             self._failing.discard(name)
 
     async def _carry_out(
-        self, wanted: Wanted, layout: Layout, more: int, loads: Sequence[NodeLoad]
+        self,
+        wanted: Wanted,
+        layout: Layout,
+        more: int,
+        loads: Sequence[NodeLoad],
+        draining: Collection[str],
     ) -> None:
         await self._parts.books.arrange(
             Arrangement(
@@ -148,15 +161,18 @@ class Scaler:
                 leave=frozenset(NodeId(node_id) for node_id in layout.leave),
             )
         )
+        limits = self._limits
         await self._parts.ask(
-            layout.keep, more, self._limits.node_slots, deadline_s=self._limits.deadline_s
+            layout.keep, more, limits.node_slots, without=draining, deadline_s=limits.deadline_s
         )
 
     def _seen(self, now: float, pool: PoolSnapshot, loads: Sequence[NodeLoad]) -> Observation:
         limits, books = self._limits, pool.books
+        arrived, turned_away = self._arrived(books)
         return Observation(
             now=now,
-            arrived=self._arrived(books),
+            arrived=arrived,
+            turned_away=turned_away,
             live=books.reserved + books.live,
             waiting=books.waiting,
             nodes=len(loads),
@@ -166,12 +182,15 @@ class Scaler:
             actor_start_s=few_exceed_s(pool.warm_s, books.expected_warm_s),
         )
 
-    def _arrived(self, books: RosterSnapshot) -> int:
-        """Since the look before: whoever was given an actor, waits for one or was sent away. A
-        roster that was restarted counts from nothing again."""
-        asked_for = books.granted_total + books.waiting + sum(books.turned_away_total.values())
-        before, self._asked_for = self._asked_for, asked_for
-        return 0 if before is None else max(0, asked_for - before)
+    def _arrived(self, books: RosterSnapshot) -> tuple[int, int]:
+        """Since the look before: whoever was given an actor, waits for one or was sent away, and
+        the last of these alone. A roster that was restarted counts from nothing again."""
+        away = sum(books.turned_away_total.values())
+        asked_for = books.granted_total + books.waiting + away
+        before, self._counts = self._counts, (asked_for, away)
+        if before is None or asked_for < before[0] or away < before[1]:
+            return 0, 0
+        return asked_for - before[0], away - before[1]
 
     def _counted(self, starts: NodeStarts) -> NodeStarts:
         came = len(self._starts.ordered_at) - len(starts.ordered_at)

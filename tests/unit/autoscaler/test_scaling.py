@@ -240,3 +240,23 @@ def test_impossible_observations_are_refused(wrong):
 def test_impossible_bounds_are_refused(wrong):
     with pytest.raises(ValueError, match="must"):
         ScalingBounds(**{"max_nodes": 10, "max_warm": 200, **wrong})
+
+
+def test_whoever_is_turned_away_has_not_left() -> None:
+    """Full, and a node a minute away: those who are refused come again, and want slots then."""
+
+    def reserve(turned_away: int) -> int:
+        wanted, state = Wanted(nodes=0, warm=0, reserve=0), ScalingState(live=200)
+        for number in range(24):
+            look = seen(
+                now=NOW + 5.0 * number,
+                arrived=5,
+                turned_away=turned_away,
+                live=200,
+                nodes=20,
+                occupied=20,
+            )
+            wanted, state = decide_scale(look, BOUNDS, state)
+        return wanted.reserve
+
+    assert reserve(turned_away=5) > 1.5 * reserve(turned_away=0)

@@ -47,17 +47,25 @@ def node(name: str, used: int) -> AutoscalerInstance:
     )
 
 
+def _constraint(key: str, value: str) -> tuple[str, LabelSelectorOperator, list[str]]:
+    """As Ray reads a selector: a value, or ``!in(…)``."""
+    if value.startswith("!in("):
+        values = value.removeprefix("!in(").removesuffix(")").split(",")
+        return key, LabelSelectorOperator.LABEL_OPERATOR_NOT_IN, values
+    return key, LabelSelectorOperator.LABEL_OPERATOR_IN, [value]
+
+
 def ask(
-    there: Sequence[AutoscalerInstance], keep: Sequence[str], more: int
+    there: Sequence[AutoscalerInstance],
+    keep: Sequence[str],
+    more: int,
+    without: Sequence[str] = (),
 ) -> tuple[int, set[str]]:
     """How many nodes it starts, and which it ends."""
-    bundles, selectors = bundles_for(keep, more, SLOTS)
+    bundles, selectors = bundles_for(keep, more, SLOTS, without)
     wanted = [
         ResourceRequestUtil.make(
-            bundle,
-            label_selectors=[
-                [(k, LabelSelectorOperator.LABEL_OPERATOR_IN, [v]) for k, v in selector.items()]
-            ],
+            bundle, label_selectors=[[_constraint(k, v) for k, v in selector.items()]]
         )
         for bundle, selector in zip(bundles, selectors, strict=True)
     ]
@@ -102,6 +110,14 @@ def test_unnamed_it_would_hold_on_to_an_empty_node_too_many():
     there = [node("a", used=0), node("b", used=0), node("c", used=32)]
     assert ask(there, keep=[], more=2) == (0, set())
     assert ask(there, keep=["b", "c"], more=0) == (0, {"a"})
+
+
+def test_one_that_drains_is_not_its_own_replacement():
+    there = [node("a", used=20), node("b", used=32)]
+    assert ask(there, keep=["b"], more=1) == (0, set()), "the trap"
+    assert ask(there, keep=["b"], more=1, without=["a"]) == (1, set())
+    emptied = [node("a", used=0), node("b", used=32), node("c", used=20)]
+    assert ask(emptied, keep=["b", "c"], more=0, without=["a"]) == (0, {"a"})
 
 
 def test_one_to_stay_that_is_gone_ends_none_that_has_an_actor():

@@ -91,7 +91,8 @@ class Fleet:
             raise ControlPlaneUnavailable("ray", "away")
         return self.nodes
 
-    async def ask(self, keep, more: int, slots: int, *, deadline_s: float) -> None:
+    async def ask(self, keep, more: int, slots: int, *, without, deadline_s: float) -> None:
+        self.without = without
         assert slots == SLOTS
         self.kept, self.more = tuple(keep), more
 
@@ -214,6 +215,7 @@ class TestShrinking:
         await rounds(fleet, by, 5)
         assert "a" not in fleet.kept
         assert fleet.more >= 1
+        assert fleet.without == {"a"}
 
 
 class TestOutages:
