@@ -101,6 +101,9 @@ class Roster:
         if held is not None and held.admitted:
             return self._reserve_admitted(session_id, now, wait_s)
         if held is not None:
+            if held.actor_id is None and held.holds_slot:
+                # It was given one that is dead: its reservation's end is not that of its waiting.
+                held.until = max(held.until, now + wait_s)
             return self._answer_again(held)
         if self._draining:
             return self._turn_away(session_id, Why.DRAINING, None)

@@ -370,6 +370,15 @@ class TestFailures:
         assert isinstance(start, StartActor)
         assert books.actor_warm(start.actor_id, 2) == [Grant(session_id=A, actor_id=start.actor_id)]
 
+    def test_it_waits_for_as_long_as_it_says_and_not_only_for_its_lease(self):
+        books = warm_roster(warm_target=1, lease_s=5)
+        gone = actor_of(books.reserve(A, 0, 60))
+        books.actor_lost(gone, 1)
+        books.actor_gone(gone)
+        assert isinstance(books.reserve(A, 1, 59), Wait)
+        assert not [c for c in books.tick(59) if isinstance(c, TurnAway)]
+        assert [c.session_id for c in books.tick(60) if isinstance(c, TurnAway)] == [A]
+
     def test_reassigning_gives_another_actor_and_ends_the_first(self):
         books = warm_roster()
         first = actor_of(books.reserve(A, 0, 10))
