@@ -102,10 +102,10 @@ def of_disturbed(found: Disturbed) -> Iterator[Bar]:
     yield exactly("outages: sessions below their allowance disturbed", len(stopped), 0, "", reasons)
     for outage in found.outages:
         billed = [[at for at in s.outcome.usage_at if outage.within(at)] for s in far]
-        went_on = f"{sum(map(bool, billed))} of {len(far)} sessions were billed in it"
-        yield only_shown(f"  {outage.name}", outage.over - outage.began, "s", went_on)
-    bills = sum(len(s.outcome.usage_at) for s in far)
-    yield at_least("outages: bills while they ran", bills, len(far), "", f"{len(far)} sessions")
+        # One that nobody's money moved in has tried nothing.
+        name = f"  {outage.name}: sessions billed in it"
+        detail = f"of {len(far)}, in {outage.over - outage.began:.1f} s"
+        yield at_least(name, sum(map(bool, billed)), 1, "", detail)
 
 
 def beyond_goodbye_s(session: Ended) -> float | None:

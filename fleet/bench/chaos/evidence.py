@@ -126,6 +126,8 @@ class Course:
     wanted: Sequence[str]
     disturbances: Sequence[str]
     waits_s: Sequence[float]
+    unanswered: int
+    """Turns of the participant's that got no answer, and so are none of the waits."""
     money: Money | None
 
     @property
@@ -183,6 +185,14 @@ def of_waits(courses: Sequence[Course], most_s: float) -> Iterator[Bar]:
     if waits:
         detail += f"; median {statistics.median(waits):.2f} s, p95 {percentile(waits, 0.95):.2f} s"
     yield at_most("longest wait for an answer", max(waits, default=None), most_s, "s", detail)
+    lost = sum(course.unanswered for course in courses)
+    yield exactly("turns of participants that got no answer", lost, 0, "")
+
+
+def of_refusals(refused: Sequence[str]) -> Bar:
+    """Interviews that could not be begun are among no others."""
+    detail = "; ".join(sorted(set(refused)))[:200]
+    return exactly("dispatches that failed for good", len(refused), 0, "", detail)
 
 
 def percent(part: int, whole: int) -> float | None:

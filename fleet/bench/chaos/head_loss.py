@@ -58,7 +58,7 @@ async def run(stage: Stage, trials: Trials) -> Measured:
                 advance(1)
     courses = list(population.courses)
     return Measured(
-        bars=tuple(bars(outages, courses, trials)),
+        bars=(*bars(outages, courses, trials), evidence.of_refusals(population.refused)),
         seeds=(trials.seed,),
         data={
             "outages": [asdict(each) for each in outages],

@@ -15,7 +15,7 @@ from fleet.bench.chaos.evidence import Course, Money
 from fleet.bench.waiting import until
 from fleet.budget.account import Account
 from fleet.crew import actor_name
-from fleet.errors import StoreUnavailable
+from fleet.errors import BudgetUnavailable, StoreUnavailable
 from fleet.local.crowd import Participant
 from fleet.local.told import Told
 from fleet.records import SessionRecord
@@ -142,6 +142,7 @@ class Interview:
             wanted=self.phases,
             disturbances=evidence.disturbances(self.told),
             waits_s=evidence.waits_s(self.told),
+            unanswered=evidence.unanswered(self.told),
             money=await self.money() if record.is_gone else None,
         )
 
@@ -157,8 +158,11 @@ class Interview:
         )
 
     async def _closed_account(self) -> Account | None:
-        account = await self._account()
-        return None if account.closed_at is None else account
+        # The store may be what is struck.
+        with suppress(BudgetUnavailable):
+            account = await self._account()
+            return None if account.closed_at is None else account
+        return None
 
     async def _account(self) -> Account:
         [account] = await self._stage.ledger.accounts([self.id])  # type: ignore[list-item]

@@ -53,7 +53,7 @@ async def run(stage: Stage, trials: Trials) -> Measured:
                 advance(1)
     courses = list(population.courses)
     return Measured(
-        bars=tuple(bars(losses, courses, trials)),
+        bars=(*bars(losses, courses, trials), evidence.of_refusals(population.refused)),
         seeds=(trials.seed,),
         data={
             "losses": [asdict(each) for each in losses],

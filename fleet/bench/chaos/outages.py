@@ -38,6 +38,7 @@ class Outages:
     outages: Sequence[Outage]
     interviews: Sequence[Interview]
     courses: Sequence[Course]
+    refused: Sequence[str]
 
 
 async def _run(
@@ -55,7 +56,10 @@ async def _run(
                 outages.append(await _out(part, dice.uniform(*AWAY_S), struck))
                 advance(1)
     return Outages(
-        outages=outages, interviews=list(seen.values()), courses=list(population.courses)
+        outages=outages,
+        interviews=list(seen.values()),
+        courses=list(population.courses),
+        refused=list(population.refused),
     )
 
 
@@ -83,7 +87,11 @@ def _measured(
     found: Outages, trials: Trials, bars: Callable[[Outages, Trials], Iterator[Bar]]
 ) -> Measured:
     return Measured(
-        bars=(*_strikes(found, trials), *bars(found, trials)),
+        bars=(
+            *_strikes(found, trials),
+            *bars(found, trials),
+            evidence.of_refusals(found.refused),
+        ),
         seeds=(trials.seed,),
         data={
             "outages": [asdict(each) for each in found.outages],

@@ -60,6 +60,7 @@ class Population:
                 interview = await self._stage.begin(provider=next(self._providers), **self._options)
             except FleetError as error:
                 self.refused.append(str(error))
+                await asyncio.sleep(APART_S)
                 continue
             finally:
                 self.asking -= 1

@@ -137,8 +137,7 @@ def bars(
     lost = sum(course.attempts - 1 for course in courses) - len(moved)
     name = "interviews whose actor was lost, not handed over"
     yield exactly(name, lost, 0, "", f"{len(moved)} handed over")
-    detail = "; ".join(sorted(set(refused)))[:200]
-    yield exactly("dispatches that failed for good", len(refused), 0, "", detail)
+    yield evidence.of_refusals(refused)
     beyond = sum(course.money.bounded_micro_usd for course in courses if course.money)
     # Each attempt is rounded up to whole micro-dollars once, the invoices are not.
     most = sum(course.attempts for course in courses)

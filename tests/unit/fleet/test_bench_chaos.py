@@ -56,6 +56,7 @@ def course(**changes: object) -> Course:
         "wanted": ["warmup", "core"],
         "disturbances": [],
         "waits_s": [1.0],
+        "unanswered": 0,
         "money": None,
     }
     return Course(**{**values, **changes})  # type: ignore[arg-type]
@@ -121,6 +122,15 @@ class TestCourses:
     )
     def test_a_bad_one_among_good_ones(self, change: dict[str, object]) -> None:
         assert len(missed(list(evidence.of_courses([course(), course(**change)])))) == 1
+
+    def test_a_turn_without_an_answer_is_no_short_wait(self) -> None:
+        """Whoever speaks again after 15 s in vain has waited for no answer that there was."""
+        assert not missed(list(evidence.of_waits([course()], 3.0)))
+        assert len(missed(list(evidence.of_waits([course(), course(unanswered=1)], 3.0)))) == 1
+
+    def test_interviews_that_could_not_be_begun_are_told(self) -> None:
+        assert missed([evidence.of_refusals(["fleet_full"])])
+        assert not missed([evidence.of_refusals([])])
 
     def test_without_any_nothing_is_shown_to_hold(self) -> None:
         assert missed(list(evidence.of_courses([])))

@@ -21,6 +21,7 @@ COURSE = {
     "wanted": ["core"],
     "disturbances": [],
     "waits_s": [1.0],
+    "unanswered": 0,
     "money": None,
 }
 
