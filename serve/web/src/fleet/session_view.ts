@@ -117,12 +117,14 @@ export class SessionView implements View {
   }
 
   private drawEntries(entries: Map<string, EntryRow>): void {
-    if (entries.size < this.drawn.size) {
-      // Erased, or the oldest have gone.
+    if (entries.size === 0 && this.drawn.size > 0) {
+      // Erased.
       this.drawn.clear();
       this.transcript.replaceChildren();
       this.timeline.replaceChildren();
     }
+    // The feed has so many entries at most: of older ones the lines stay, as long as the page does.
+    for (const id of this.drawn) if (!entries.has(id)) this.drawn.delete(id);
     if (entries.size === this.drawn.size) return;
     const follow = [this.said, this.happened].filter(isAtEnd);
     for (const [id, entry] of inOrder(entries)) {
