@@ -15,8 +15,8 @@ from fleet.bench.peer.found import LiveCpu, Memory, Standing
 from fleet.bench.peer.scenario import SETTLE_S, Held, Place, begin, end
 
 CALM_S = 36.0
-"""After the first words of the last session: greetings are spoken, the pool is full again. Ours says one
-that nobody answers again, twice, each time after 8.5 s."""
+"""After the last session's first words: greetings are spoken, and the pool is full again. Ours says
+one that nobody answers again, twice, each time after 8.5 s."""
 TRIES = 6
 """A worker that thinks the machine full refuses for a while; what live sessions take is asked of
 it all the same."""

@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from fleet.bench.scenario.evidence import Told
 from fleet.bench.scenario.forms import DUTY_S, SETTLE_S, Form, locust_arguments
 from fleet.bench.scenario.judge import Found, Remains, bars_of
 from fleet.bench.scenario.probes import Prober
-from fleet.bench.scenario.samples import GROUPS, Stair, as_json, group_of, is_kept
+from fleet.bench.scenario.samples import GROUPS, Stair, as_json, duties, group_of, is_kept
 from fleet.bench.scenario.sizing import ceilings, sizes
 from fleet.bench.scenario.watch import Watch
 from fleet.errors import FleetError
@@ -180,21 +180,8 @@ async def _duty(fleet: LocalFleet) -> list[float]:
     first = await _bytes_in(fleet)
     await asyncio.sleep(DUTY_S)
     second = await _bytes_in(fleet)
-    return duties(first, second, DUTY_S)
-
-
-def duties(
-    first: Mapping[tuple[SimulatorKind, str], int],
-    second: Mapping[tuple[SimulatorKind, str], int],
-    within_s: float,
-) -> list[float]:
-    """Those without a participant say nothing of how much one speaks; a connection that was changed
-    meanwhile counts from nothing again."""
-    return [
-        (second[key] - sent) / (BYTES_A_SECOND[key[0]] * within_s)
-        for key, sent in first.items()
-        if second.get(key, 0) > 0 and second[key] >= sent
-    ]
+    open_all_the_time = {kind: rate * DUTY_S for kind, rate in BYTES_A_SECOND.items()}
+    return duties(first, second, open_all_the_time)
 
 
 async def _bytes_in(fleet: LocalFleet) -> dict[tuple[SimulatorKind, str], int]:

@@ -129,6 +129,22 @@ def window(before: Sample, after: Sample, dispatches: int, live: Sequence[int]) 
     )
 
 
+def duties(
+    first: Mapping[tuple[str, str], int],
+    second: Mapping[tuple[str, str], int],
+    most: Mapping[str, float],
+) -> list[float]:
+    """Which part of the time each microphone was sent, by the bytes that a provider's session had
+    received at two moments; ``most``: by provider, of one that is sent all the time. Those without a
+    participant say nothing of how much one speaks; a connection that was changed meanwhile counts
+    from nothing again."""
+    return [
+        (second[key] - sent) / most[key[0]]
+        for key, sent in first.items()
+        if second.get(key, 0) > 0 and second[key] >= sent
+    ]
+
+
 def longest_s(
     samples: Sequence[Sample], held: Callable[[Sample], bool], *, most_apart_s: float
 ) -> float:

@@ -33,6 +33,8 @@ LEFT = RoomEvent(change=RoomChange.PARTICIPANT_LEFT, identity="participant", rea
 
 
 class Journal:
+    attempt = 1
+
     def __init__(self) -> None:
         self.entries: list[tuple[EventKind, dict[str, Any]]] = []
 

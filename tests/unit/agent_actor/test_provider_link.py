@@ -20,6 +20,8 @@ LEFT = Disconnected(planned=True)
 
 
 class Journal:
+    attempt = 1
+
     def __init__(self) -> None:
         self.entries: list[dict[str, Any]] = []
 

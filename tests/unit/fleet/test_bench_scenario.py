@@ -16,19 +16,18 @@ from fleet.bench.scenario.evidence import Evidence, combine
 from fleet.bench.scenario.forms import Tier, locust_arguments
 from fleet.bench.scenario.judge import Found, Remains, bars_of
 from fleet.bench.scenario.page import html
-from fleet.bench.scenario.run import BYTES_A_SECOND, duties
 from fleet.bench.scenario.samples import (
     Sample,
     Stair,
     Window,
     as_json,
+    duties,
     group_of,
     grouped,
     longest_s,
     window,
 )
 from fleet.bench.scenario.sizing import Line, ceilings, fit, sizes
-from fleet.local.simulators import SimulatorKind
 
 LIMIT = 200_000
 
@@ -384,12 +383,16 @@ def result_of(of: Found, about: str = "") -> BenchResult:
 
 
 def test_a_microphone_is_judged_by_those_that_were_there_and_stayed_connected():
-    openai, gemini = SimulatorKind.OPENAI, SimulatorKind.GEMINI
-    minute = {key: BYTES_A_SECOND[key] * 60 for key in (openai, gemini)}
-    first = {(openai, "a"): 1_000, (gemini, "b"): 900_000, (openai, "c"): 0, (gemini, "d"): 5}
-    second = {
-        (openai, "a"): 1_000 + minute[openai] // 10,
-        (gemini, "b"): 700,  # another connection of the same session
-        (openai, "c"): 0,  # to which nobody has come
+    minute = {"openai": 3_840_000.0, "gemini": 2_560_000.0}
+    first = {
+        ("openai", "a"): 1_000,
+        ("gemini", "b"): 900_000,
+        ("openai", "c"): 0,
+        ("gemini", "d"): 5,
     }
-    assert duties(first, second, 60.0) == [pytest.approx(0.1)]
+    second = {
+        ("openai", "a"): 385_000,
+        ("gemini", "b"): 700,  # another connection of the same session
+        ("openai", "c"): 0,  # to which nobody has come
+    }
+    assert duties(first, second, minute) == [pytest.approx(0.1)]
