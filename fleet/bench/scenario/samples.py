@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
+
+Provider = TypeVar("Provider", bound=str)
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "session actors": ("ray::SessionActor", "ray::session-actor", "session-actor"),
@@ -130,14 +132,14 @@ def window(before: Sample, after: Sample, dispatches: int, live: Sequence[int]) 
 
 
 def duties(
-    first: Mapping[tuple[str, str], int],
-    second: Mapping[tuple[str, str], int],
-    most: Mapping[str, float],
+    first: Mapping[tuple[Provider, str], int],
+    second: Mapping[tuple[Provider, str], int],
+    most: Mapping[Provider, float],
 ) -> list[float]:
     """Which part of the time each microphone was sent, by the bytes that a provider's session had
-    received at two moments; ``most``: by provider, of one that is sent all the time. Those without a
-    participant say nothing of how much one speaks; a connection that was changed meanwhile counts
-    from nothing again."""
+    received at two moments; ``most``: by provider, of one that is sent all the time. Those without
+    a participant say nothing of how much one speaks; a connection that was changed meanwhile
+    counts from nothing again."""
     return [
         (second[key] - sent) / most[key[0]]
         for key, sent in first.items()
