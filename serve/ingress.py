@@ -32,8 +32,6 @@ MAX_ONGOING_REQUESTS = 2_000
 """Event streams and starting sessions each hold one while they wait."""
 DRAIN_S = 10.0
 """What requests under way are given at a stop; streams last until it is over."""
-REPLICA = {"num_cpus": 0.1}
-"""Not 0: a node with nothing but zero-CPU actors counts as idle."""
 
 _log = structlog.get_logger(__name__)
 
@@ -76,7 +74,8 @@ _deployed = ray_serve.deployment(
     max_ongoing_requests=MAX_ONGOING_REQUESTS,
     graceful_shutdown_timeout_s=DRAIN_S,
     graceful_shutdown_wait_loop_s=0.2,
-    ray_actor_options=REPLICA,
+    # Not 0: a node with nothing but zero-CPU actors counts as idle.
+    ray_actor_options={"num_cpus": 0.1},
     logging_config=LoggingConfig(enable_access_log=False),
 )
 INGRESS: Deployment = _deployed(Ingress)
@@ -89,10 +88,8 @@ def build(_: dict[str, Any]) -> ray_serve.Application:
 
 def deployed_for(settings: FleetSettings) -> Deployment:
     """So many replicas as the settings say, on the nodes of the control actors."""
-    return INGRESS.options(
-        num_replicas=settings.ingress_replicas,
-        ray_actor_options={**REPLICA, "resources": settings.control_resources},
-    )
+    options = {**(INGRESS.ray_actor_options or {}), "resources": settings.control_resources}
+    return INGRESS.options(num_replicas=settings.ingress_replicas, ray_actor_options=options)
 
 
 def start_ingress(

@@ -54,6 +54,8 @@ def rehearsal_contract(provider: str, *, padding: int = 0, **changes: Any) -> st
 class Journal(JournalWriter):
     """Keeps what a session writes down; Redis is not asked."""
 
+    attempt = 1
+
     def __init__(self) -> None:
         self.kept: list[tuple[float, EventKind, dict[str, Any]]] = []
 
