@@ -238,6 +238,7 @@ def roster_config(settings: FleetSettings, actor: ActorSpec | None = None) -> Ro
             expected_warm_s=EXPECTED_WARM_S,
             full_retry_after_s=settings.full_retry_after_s,
             refill_calm_s=settings.refill_calm_s,
+            scaled=settings.autoscale,
         ),
         actor=actor
         or ActorSpec(

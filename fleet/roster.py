@@ -539,7 +539,8 @@ class Roster:
         )
         bounds = self._limits.bounds(len(self._moving()), placement.slots(self._actors))
         decision = decide(counts, bounds)
-        surplus = placement.to_retire(decision.retire, self._actors)
+        untold = self._limits.scaled and self._placement.arrangement is None
+        surplus = placement.to_retire(0 if untold else decision.retire, self._actors)
         if counts.warm >= min(bounds.warm_target, bounds.slots - counts.busy - counts.dying):
             surplus += placement.to_clear_out(self._actors)
         if surplus:

@@ -59,6 +59,9 @@ class RosterLimits:
     needs the CPU more. Nobody who waits for an actor is kept waiting by it."""
     max_refill_hold_s: float = 6.0
     """The pool is filled up after so long however many sessions still come."""
+    scaled: bool = False
+    """A scaler says how many are to be warm: until it has, none is one too many. A roster that was
+    restarted finds what the one before it had been told to keep."""
 
     def bounds(self, moving: int, slots: int | None = None) -> PoolBounds:
         """``moving`` sessions have two actors each for a moment. ``slots``: that nodes have."""

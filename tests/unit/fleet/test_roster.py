@@ -1,6 +1,7 @@
 import pickle
 from dataclasses import replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -369,6 +370,17 @@ class TestFailures:
         start = books.tick(1)[0]
         assert isinstance(start, StartActor)
         assert books.actor_warm(start.actor_id, 2) == [Grant(session_id=A, actor_id=start.actor_id)]
+
+    @pytest.mark.parametrize(("scaled", "killed"), [(True, 0), (False, 3)])
+    def test_what_the_roster_before_was_told_to_keep_is_kept_until_it_is_told_again(
+        self, scaled, killed
+    ):
+        books = roster(warm_target=2, scaled=scaled)
+        for number in range(5):
+            books.adopt(ActorId(f"old-{number}"), None, 0)
+        told = [command for n in range(5) for command in books.actor_warm(ActorId(f"old-{n}"), 1)]
+        told += books.tick(1)
+        assert sum(isinstance(command, KillActor) for command in told) == killed
 
     def test_it_waits_for_as_long_as_it_says_and_not_only_for_its_lease(self):
         books = warm_roster(warm_target=1, lease_s=5)
