@@ -55,9 +55,8 @@ def provider_side(config: SessionConfig, parts: ProviderSideParts) -> ProviderSi
     rates = load_rates(settings.rates_path, settings.model_aliases, settings.unpriced_models)
     today = datetime.now(UTC).date()
     rate = rates.rate_for(config.provider.value, config.model, today)
-    # The one counts what the other is to be told, so that neither can be built with both there.
-    built: list[ProviderModel] = []
-    spending = _spending(config, parts, rates, rate, today, built)
+    floor = _Floor()
+    spending = _spending(config, parts, rates, rate, today, floor)
     link = ProviderLink(
         recorder=parts.recorder,
         spending=spending,
@@ -75,8 +74,23 @@ def provider_side(config: SessionConfig, parts: ProviderSideParts) -> ProviderSi
         heard=parts.on_heard,
         opened=parts.opened,
     )
-    built.append(build_provider(config, settings, rate.model, taps))
-    return ProviderSide(provider=built[0], link=link, spending=spending)
+    floor.provider = build_provider(config, settings, rate.model, taps)
+    return ProviderSide(provider=floor.provider, link=link, spending=spending)
+
+
+class _Floor:
+    """What the money has to say about turns, to a provider that is built after it: its taps are the
+    money's."""
+
+    provider: ProviderModel | None = None
+
+    def take_turns(self, by_server: bool) -> None:
+        if self.provider is not None:
+            self.provider.take_turns(by_server)
+
+    def listen(self) -> None:
+        if self.provider is not None:
+            self.provider.listen()
 
 
 def _spending(
@@ -85,20 +99,11 @@ def _spending(
     rates: RateTable,
     rate: Rate,
     today: date,
-    built: list[ProviderModel],
+    floor: _Floor,
 ) -> Spending:
     transcription = None
     if config.transcribe and config.provider is Provider.OPENAI_REALTIME:
         transcription = rates.transcription_rate_for(TRANSCRIPTION_MODEL, today)
-
-    def take_turns(by_server: bool) -> None:
-        for provider in built:
-            provider.take_turns(by_server)
-
-    def listen() -> None:
-        for provider in built:
-            provider.listen()
-
     return Spending(
         assignment=parts.assignment,
         meter=new_meter(config.provider, parts.settings, rate, transcription),
@@ -109,7 +114,7 @@ def _spending(
         record=parts.recorder.record,
         on_verdict=parts.signal,
         on_turn=lambda: parts.signal(TurnToAnswer()),
-        take_turns=take_turns,
-        listen=listen,
+        take_turns=floor.take_turns,
+        listen=floor.listen,
         on_answer=lambda answer: parts.trace.answered(answer, config.provider, rate.model),
     )
