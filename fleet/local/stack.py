@@ -91,10 +91,7 @@ async def local_fleet(options: StackOptions, tell: Tell) -> AsyncIterator[LocalF
             livekit = await stack.enter_async_context(server)
         simulators = await _start_simulators(stack, run, options, tell)
         values = {
-            "REDIS_URL": redis_url,
-            "LIVEKIT_URL": livekit.url,
-            "LIVEKIT_API_KEY": livekit.api_key,
-            "LIVEKIT_API_SECRET": livekit.api_secret,
+            **server_environment(redis_url, livekit),
             "FLEET_API_HOST": options.api_host,
             "FLEET_API_PORT": str(port),
             **provider_environment(simulators),
@@ -167,6 +164,16 @@ async def _start_simulators(
             arguments = options.simulator_arguments.get(kind, ())
             started[kind] = await stack.enter_async_context(simulator(run, kind, arguments))
     return started
+
+
+def server_environment(redis_url: str, livekit: LiveKitAccess) -> dict[str, str]:
+    """By which a fleet finds its Redis and its LiveKit server."""
+    return {
+        "REDIS_URL": redis_url,
+        "LIVEKIT_URL": livekit.url,
+        "LIVEKIT_API_KEY": livekit.api_key,
+        "LIVEKIT_API_SECRET": livekit.api_secret,
+    }
 
 
 def provider_environment(simulators: Mapping[SimulatorKind, Simulator]) -> dict[str, str]:

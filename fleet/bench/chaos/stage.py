@@ -30,7 +30,13 @@ from fleet.local.processes import free_ports
 from fleet.local.redis import Fsync, RedisServer
 from fleet.local.run_dir import run_dir
 from fleet.local.simulators import Simulator, SimulatorKind
-from fleet.local.stack import LocalFleet, StackOptions, environment, local_fleet
+from fleet.local.stack import (
+    LocalFleet,
+    StackOptions,
+    environment,
+    local_fleet,
+    server_environment,
+)
 from fleet.registry import Registry
 
 POST_S = 60.0
@@ -246,14 +252,7 @@ async def open_stage(needs: Needs, progress: Progress, seed: int) -> AsyncIterat
         livekit = await stack.enter_async_context(
             LiveKitServer(run, webhook_urls=[hook], webhook_events=WEBHOOK_EVENTS)
         )
-        access = livekit.access
-        values = {
-            "REDIS_URL": redis.url,
-            "LIVEKIT_URL": access.url,
-            "LIVEKIT_API_KEY": access.api_key,
-            "LIVEKIT_API_SECRET": access.api_secret,
-        }
-        stack.enter_context(environment(values))
+        stack.enter_context(environment(server_environment(redis.url, livekit.access)))
         options = StackOptions(
             settings={"warm_actors": str(needs.warm), **FLEET, **needs.settings},
             simulator_arguments={kind: ("--seed", str(seed)) for kind in SimulatorKind},

@@ -224,7 +224,7 @@ def bars(found: Found) -> Iterator[Bar]:
     yield at_least("nodes of the second cluster", found.shrunk_from, 2, "")
     yield exactly("nodes when all was over", found.shrunk_to, 1, "")
     yield from evidence.of_courses(found.courses)
-    yield exactly("dispatches that failed for good", len(found.dispatches_refused), 0, "")
+    yield evidence.of_refusals(found.dispatches_refused)
     yield from _of_the_ledger(found.in_the_ledger, found.courses)
     yield only_shown("until the first cluster was empty", took, "s")
     if found.carried_on_s:

@@ -22,7 +22,12 @@ from fleet.local.processes import ChildProcess, Command, free_ports, start
 from fleet.local.redis import Fsync, RedisServer
 from fleet.local.run_dir import RunDir, run_dir
 from fleet.local.simulators import Simulator, SimulatorKind, simulator
-from fleet.local.stack import LocalFleet, environment, provider_environment
+from fleet.local.stack import (
+    LocalFleet,
+    environment,
+    provider_environment,
+    server_environment,
+)
 from fleet.settings import load_settings
 
 READY_S = 300.0
@@ -188,15 +193,8 @@ async def open_site(progress: Progress, seed: int) -> AsyncIterator[Site]:
             kind: await stack.enter_async_context(simulator(run, kind, ("--seed", str(seed))))
             for kind in SimulatorKind
         }
-        access = livekit.access
-        values = {
-            "REDIS_URL": redis.url,
-            "LIVEKIT_URL": access.url,
-            "LIVEKIT_API_KEY": access.api_key,
-            "LIVEKIT_API_SECRET": access.api_secret,
-            **provider_environment(simulators),
-        }
-        stack.enter_context(environment(values))
+        servers = server_environment(redis.url, livekit.access)
+        stack.enter_context(environment({**servers, **provider_environment(simulators)}))
         people = await stack.enter_async_context(crowd(run))
         yield Site(
             run=run,

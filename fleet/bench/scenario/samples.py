@@ -29,10 +29,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 """Names of processes begin so; the first that fits. What fits none is "other"."""
 FLEET_GROUPS = ("session actors", "control", "ingress", "Ray itself", "other")
 """Whose memory counts as the fleet's: all but the simulators and the servers it uses."""
-KEEPERS = ("Redis", "LiveKit", "simulators")
-"""Who keeps things of sessions that are over, and is meant to."""
 GCS = "gcs_server"
-"""One too: it remembers so many dead actors."""
+"""It remembers so many dead actors."""
 DISPATCH_GROUPS = ("control", "ingress", "Redis", "LiveKit", "Ray itself")
 """Who has work with a dispatch beside the session's own actor."""
 
@@ -45,7 +43,9 @@ def group_of(name: str) -> str:
 
 
 def is_kept(name: str) -> bool:
-    return name.startswith(GCS) or group_of(name) in KEEPERS
+    """Whether what a process has more after a load is things of sessions that are over, which it is
+    meant to keep."""
+    return name.startswith(GCS) or group_of(name) not in FLEET_GROUPS
 
 
 def grouped(by_name: Mapping[str, float]) -> dict[str, float]:
