@@ -47,7 +47,7 @@ from agent_actor.journal_writer import JournalWriter
 from agent_actor.logs import scrub
 from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResult, StopOrder
 from agent_actor.metadata import Found, wait_for_config
-from agent_actor.own_tasks import OwnTasks
+from agent_actor.owned_tasks import OwnedTasks
 from agent_actor.prompting import instructions_for
 from agent_actor.provider_link import ProviderLink
 from agent_actor.provider_side import ProviderSide, ProviderSideParts, provider_side
@@ -112,7 +112,7 @@ class InterviewSession:
         self._silent_since = 0.0
         self._silence_s: float | None = None
         self._signals: asyncio.Queue[Signal] = asyncio.Queue()
-        self._tasks = OwnTasks(lambda error: self._signals.put_nowait(Broken(error=error)))
+        self._tasks = OwnedTasks("session", on_failed=self._on_part_failed)
         self._over = asyncio.Event()
         """Set when what is being waited for at the start is not worth waiting for any more."""
         self._started = time.monotonic()
@@ -164,9 +164,9 @@ class InterviewSession:
             self._fail(error)
         except Exception as error:
             log.exception("session failed unexpectedly")
-            self._fail(AgentError(f"{type(error).__name__}: {error}"))
+            self._fail(_unexpected(error))
         finally:
-            await self._tasks.end()
+            await self._tasks.aclose()
             await self._transport.aclose()
             if self._passed_on:
                 self._recorder.publish()
@@ -296,10 +296,10 @@ class InterviewSession:
         agent = self._new_interviewer(config, conductor)
         try:
             if not joined.done():
-                self._tasks.add(side.provider.begin(agent))
+                self._tasks.start(side.provider.begin(agent))
             await joined
-            self._tasks.add(self._pump_room_events())
-            self._tasks.add(self._keep_kept())
+            self._tasks.start(self._pump_room_events())
+            self._tasks.start(self._keep_kept())
             await self._start_voice(config, session, agent, side.link)
             await self._follow(config, conductor)
         except AgentError as error:
@@ -328,8 +328,8 @@ class InterviewSession:
         self._link, self._spending = side.link, side.spending
         if self._restrained is not None:
             side.spending.restrain(self._restrained)
-        self._tasks.add(side.spending.run())
-        self._tasks.add(self._feed.run())
+        self._tasks.start(side.spending.run())
+        self._tasks.start(self._feed.run())
         self._recorder.outcome.unmapped = side.provider.unmapped
         for text in side.provider.unmapped:
             self._recorder.note(text)
@@ -415,7 +415,7 @@ class InterviewSession:
             except Exception as error:
                 # The plugin raises once more what had ended it.
                 log.info("closing the voice failed", error_type=type(error).__name__)
-        await self._tasks.end()
+        await self._tasks.aclose()
         await side.spending.settle()
         if not self._passed_on:
             await self._feed.finish()
@@ -439,6 +439,10 @@ class InterviewSession:
             self._signals.put_nowait(event)
             if event.change is RoomChange.DISCONNECTED:
                 self._over.set()
+
+    def _on_part_failed(self, error: BaseException) -> None:
+        """A crash of what runs beside the interview ends it, instead of going unseen."""
+        self._signals.put_nowait(Broken(error=_unexpected(error)))
 
     # --- what the provider and the framework tell
 
@@ -596,6 +600,10 @@ class InterviewSession:
 
 async def _result_of(future: asyncio.Future[T]) -> T:
     return await future
+
+
+def _unexpected(error: BaseException) -> AgentError:
+    return AgentError(f"{type(error).__name__}: {error}")
 
 
 def _reason_for(error: AgentError) -> EndReason:

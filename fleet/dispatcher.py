@@ -37,6 +37,7 @@ from agent_actor.contract import (
 )
 from agent_actor.messages import JoinReport, Verdict
 from agent_actor.messages import StopMode as StopMode
+from agent_actor.owned_tasks import OwnedTasks
 from agent_actor.span_names import Attributes
 from agent_actor.telemetry import NO_TRACER, Span, Tracer
 from fleet.dispatch_plan import DispatchRequest, Plan, make_plan, own_room
@@ -56,7 +57,6 @@ from fleet.errors import (
     SessionNotFound,
     StateConflict,
 )
-from fleet.owned_tasks import OwnedTasks
 from fleet.parts import (
     BudgetClient,
     Records,

@@ -18,11 +18,11 @@ import structlog
 
 from agent_actor.contract import ActorId, SessionId
 from agent_actor.messages import WarmReport
+from agent_actor.owned_tasks import OwnedTasks
 from fleet.crew import Crew
 from fleet.endings import Sleep
 from fleet.errors import ActorLost, FleetDraining, FleetError, FleetFull
 from fleet.metrics import Metrics
-from fleet.owned_tasks import OwnedTasks
 from fleet.preopened import PulseTally, counted
 from fleet.roster import Roster
 from fleet.roster_model import (

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import structlog
 
 from agent_actor.contract import ActorId, SessionId
+from agent_actor.owned_tasks import OwnedTasks
 from fleet import ray_calls
 from fleet.crew import ActorSpec, RayCrew
 from fleet.errors import ActorMissing, FleetDraining
 from fleet.logs import configure_logs
 from fleet.metrics import Metrics
-from fleet.owned_tasks import OwnedTasks
 from fleet.pool import Pool, PoolSnapshot, Reservation
 from fleet.ray_calls import RemoteActor
 from fleet.roster_model import Arrangement, Handover, NodeId, RosterLimits

@@ -12,11 +12,11 @@ import structlog
 
 from agent_actor.contract import ActorId, EndReason, SessionId
 from agent_actor.messages import Allowance, JoinReport, StopMode
+from agent_actor.owned_tasks import OwnedTasks
 from fleet.adoption import request_of
 from fleet.cluster_watch import ClusterWatch
 from fleet.errors import FleetDraining, FleetError, SessionNotFound
 from fleet.escalation import Escalation, EscalationTiming
-from fleet.owned_tasks import OwnedTasks
 from fleet.parts import StartRequest, StopOrders
 from fleet.preopened import counted
 from fleet.reaping import RunSeen

@@ -14,6 +14,7 @@ import structlog
 
 from agent_actor.contract import ActorId, EndReason, SessionId
 from agent_actor.messages import Allowance, JoinReport, StopMode
+from agent_actor.owned_tasks import OwnedTasks
 from fleet import ray_calls
 from fleet.arrival_book import RedisArrivalBook
 from fleet.clients import RayBudgetClient, RayRosterClient
@@ -29,7 +30,6 @@ from fleet.livekit_client import LiveKitClient
 from fleet.logs import configure_logs
 from fleet.metrics import Metrics
 from fleet.nodes import alive_nodes
-from fleet.owned_tasks import OwnedTasks
 from fleet.parts import StartRequest
 from fleet.reaper import Reaper, ReapParts
 from fleet.reaping import ReapLimits

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from agent_actor.owned_tasks import OwnedTasks
 from fleet import ray_calls
 from fleet.bridge.bridge import Bridge, BridgeParts, BridgeTiming
 from fleet.bridge.connection import TOKEN_TTL_S, AgentConnection, Endpoint
@@ -22,7 +23,6 @@ from fleet.errors import FleetDraining, RegistryUnavailable
 from fleet.livekit_client import LiveKitClient
 from fleet.logs import configure_logs
 from fleet.metrics import Metrics
-from fleet.owned_tasks import OwnedTasks
 from fleet.registry import Registry
 from fleet.settings import FleetSettings
 from fleet.telemetry import keep_sending_metrics, of_registry

@@ -24,6 +24,7 @@ import structlog
 
 from agent_actor.contract import AgentError, EndReason, SessionId
 from agent_actor.messages import StopMode
+from agent_actor.owned_tasks import OwnedTasks
 from fleet.bridge.contracts import Profiles, contract_of
 from fleet.bridge.load import Books, LoadReports
 from fleet.bridge.lost_jobs import Claims, LostJobs, Rooms
@@ -53,7 +54,6 @@ from fleet.errors import (
     SessionNotFound,
 )
 from fleet.metrics import Metrics
-from fleet.owned_tasks import OwnedTasks
 from fleet.parts import agent_identity
 from fleet.records import SessionRecord
 from fleet.stopping import first_of

@@ -18,6 +18,7 @@ import structlog
 
 from agent_actor.contract import SessionId
 from agent_actor.messages import Allowance, UsageReport
+from agent_actor.owned_tasks import OwnedTasks
 from agent_actor.redis_client import open_redis
 from fleet.budget.book import Book, BookConfig
 from fleet.budget.costs import BudgetTotals, SessionCost, StudyCost
@@ -27,7 +28,6 @@ from fleet.budget.webhook import Courier, WebhookConfig
 from fleet.collector import Collector
 from fleet.errors import BudgetUnavailable
 from fleet.logs import configure_logs
-from fleet.owned_tasks import OwnedTasks
 
 T = TypeVar("T")
 

@@ -26,11 +26,11 @@ from pydantic import TypeAdapter, ValidationError
 from redis.asyncio import Redis
 
 from agent_actor.messages import Allowance, UsageReport
+from agent_actor.owned_tasks import OwnedTasks
 from fleet.budget import ledger_scripts as scripts
 from fleet.budget.costs import SessionCost
 from fleet.budget.ledger import available
 from fleet.errors import BudgetUnavailable
-from fleet.owned_tasks import OwnedTasks
 
 ANSWER_S = 2.0
 SILENT_S = 10.0

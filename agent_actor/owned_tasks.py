@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
@@ -14,12 +14,20 @@ log = structlog.get_logger(__name__)
 
 class OwnedTasks:
     """Tasks of one owner, who closes it. A task that fails is logged, not lost, unless
-    ``awaited`` says that somebody waits for each and hears of it that way.
+    ``awaited`` says that somebody waits for each and hears of it that way. ``on_failed`` is told
+    of it too.
     """
 
-    def __init__(self, owner: str, *, awaited: bool = False) -> None:
+    def __init__(
+        self,
+        owner: str,
+        *,
+        awaited: bool = False,
+        on_failed: Callable[[BaseException], None] = lambda error: None,
+    ) -> None:
         self._owner = owner
         self._awaited = awaited
+        self._on_failed = on_failed
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -48,3 +56,4 @@ class OwnedTasks:
         error = task.exception()
         if error is not None and not self._awaited:
             log.error("background_task_failed", owner=self._owner, exc_info=error)
+            self._on_failed(error)

@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import asyncio
 
-from agent_actor.errors import AgentError
-from agent_actor.own_tasks import OwnTasks
+from agent_actor.owned_tasks import OwnedTasks
 
 
 async def test_a_crash_is_told_and_the_others_go_on():
-    crashes: list[AgentError] = []
+    crashes: list[BaseException] = []
     told, gone_on = asyncio.Event(), asyncio.Event()
 
-    def on_crash(error: AgentError) -> None:
+    def on_crash(error: BaseException) -> None:
         crashes.append(error)
         told.set()
 
@@ -21,17 +20,19 @@ async def test_a_crash_is_told_and_the_others_go_on():
         await told.wait()
         gone_on.set()
 
-    tasks = OwnTasks(on_crash)
-    tasks.add(goes_on())
-    tasks.add(breaks())
+    tasks = OwnedTasks("test", on_failed=on_crash)
+    tasks.start(goes_on())
+    tasks.start(breaks())
     async with asyncio.timeout(5):
         await gone_on.wait()
-    assert [str(error) for error in crashes] == ["ValueError: no such phase"]
-    await tasks.end()
+    assert [f"{type(error).__name__}: {error}" for error in crashes] == [
+        "ValueError: no such phase"
+    ]
+    await tasks.aclose()
 
 
 async def test_its_end_ends_them_and_is_no_crash():
-    crashes: list[AgentError] = []
+    crashes: list[BaseException] = []
     ended = []
 
     async def lasts() -> None:
@@ -40,9 +41,9 @@ async def test_its_end_ends_them_and_is_no_crash():
         finally:
             ended.append(True)
 
-    tasks = OwnTasks(crashes.append)
-    tasks.add(lasts())
+    tasks = OwnedTasks("test", on_failed=crashes.append)
+    tasks.start(lasts())
     await asyncio.sleep(0)
-    await tasks.end()
-    await tasks.end()
+    await tasks.aclose()
+    await tasks.aclose()
     assert (ended, crashes) == ([True], [])
