@@ -61,8 +61,10 @@ class ProviderLink:
     def connected(self, event: Connected) -> None:
         self._spending.connected()
         self._keep_patience()
-        if event.id:
-            self._recorder.outcome.provider_sessions.append(event.id)
+        known = self._recorder.outcome.provider_sessions
+        # A session that is resumed on another connection keeps its id.
+        if event.id and event.id not in known:
+            known.append(event.id)
         if not self.ready.done():
             self.ready.set_result(None)
             self._recorder.record(EventKind.PROVIDER, change="connected", provider_session=event.id)

@@ -114,9 +114,11 @@ def told(record: SessionRecord, entries: Sequence[JournalEntry]) -> SessionResul
         phases=_phases(events),
         duration_s=ends[-1].at - min(e.at for e in events if e.attempt == record.attempt),
         provider_sessions=tuple(
-            e.data["provider_session"]
-            for e in events
-            if e.kind is EventKind.PROVIDER and e.data.get("provider_session")
+            dict.fromkeys(
+                e.data["provider_session"]
+                for e in events
+                if e.kind is EventKind.PROVIDER and e.data.get("provider_session")
+            )
         ),
     )
 

@@ -16,7 +16,7 @@ def learned(results: Sequence[SessionResult]) -> RecordChanges:
     last = results[-1]
     usages = [r.usage for r in results if r.usage is not None]
     facts: RecordChanges = {
-        "provider_sessions": tuple(s for r in results for s in r.provider_sessions),
+        "provider_sessions": tuple(dict.fromkeys(s for r in results for s in r.provider_sessions)),
         "unmapped": last.unmapped,
         "phases": last.phases,
         "timings_s": _timings(last),

@@ -49,13 +49,25 @@ class Linked:
         self.journal, self.money = Journal(), Money()
         self.back: list[tuple[Connected, Disconnected]] = []
         self.failed: list[AgentError] = []
+        self.recorder = Recorder(cast(JournalWriter, self.journal))
         self.link = ProviderLink(
-            recorder=Recorder(cast(JournalWriter, self.journal)),
+            recorder=self.recorder,
             spending=cast(Spending, self.money),
             patience_s=PATIENCE_S,
             on_back=lambda event, lost: self.back.append((event, lost)),
             on_failed=self.failed.append,
         )
+
+
+def test_a_session_that_is_resumed_is_one_session() -> None:
+    async def test() -> None:
+        it = Linked()
+        for _ in range(2):
+            it.link.connected(Connected(id="a"))
+            it.link.disconnected(LEFT)
+        assert it.recorder.outcome.provider_sessions == ["a"]
+
+    run(test)
 
 
 def test_the_first_connection_is_ready_and_the_next_is_back() -> None:
@@ -68,6 +80,7 @@ def test_the_first_connection_is_ready_and_the_next_is_back() -> None:
         it.link.connected(Connected(id="b", unanswered=True))
         assert it.back == [(Connected(id="b", unanswered=True), LEFT)]
         assert it.money.told == ["connected", "lost", "connected"]
+        assert it.recorder.outcome.provider_sessions == ["a", "b"]
         assert [e["change"] for e in it.journal.entries] == [
             "connected",
             "disconnected",

@@ -45,6 +45,7 @@ def entered(at: float, phase_id: str, elapsed_s: float, attempt: int = 1) -> Jou
 STORY = [
     entry(1.0, EventKind.PROVIDER, change="connected", provider_session="one"),
     entered(2.0, "warmup", 0.0),
+    entry(20.0, EventKind.PROVIDER, change="reconnected", provider_session="one"),
     entry(30.0, EventKind.PROVIDER, 2, change="connected", provider_session="two"),
     entry(31.0, EventKind.PHASE, 2, change="nudged", phase_id="warmup"),
     entered(60.0, "core", 58.0, attempt=2),

@@ -15,6 +15,11 @@ def test_money_adds_up_over_attempts_and_is_rounded_once():
     assert learned(results)["provider_sessions"] == ("sess-1", "sess-2")
 
 
+def test_a_provider_session_that_was_resumed_is_named_once():
+    results = [result_of("s"), result_of("s")]
+    assert learned(results)["provider_sessions"] == ("sess-1",)
+
+
 def test_an_attempt_that_spent_nothing():
     results = [result_of("s", usage=None), result_of("s", 2)]
     assert learned(results)["spent_micro_usd"] == 2
