@@ -7,9 +7,10 @@ import csv
 import io
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import httpx
 PICO_PER_MICRO = 1_000_000
 ANSWER_S = 120.0
 LOOK_S = 1.0
+_NEVER = "9999"
+"""After every time of ISO 8601."""
 PAGE = 200
 
 
@@ -50,7 +53,8 @@ class Evidence:
     orphan_pico_usd: int
     """Billed for provider sessions that no session's record knows."""
     doubled: int
-    """Participants who have more than one session."""
+    """Participants for whom two agents were in rooms at once, or who have two sessions that came
+    to pass. A dispatch that failed leaves a record too, and the same key then makes a session."""
     lost: int
     """Sessions that have no end, whether a backend knows of them or the fleet alone."""
 
@@ -126,6 +130,21 @@ async def _ledger(http: httpx.AsyncClient, api_url: str, study: str) -> dict[str
     return dict(sums)
 
 
+def _doubled(records: Sequence[Mapping[str, Any]]) -> int:
+    stays: dict[str, list[tuple[str, str, bool]]] = defaultdict(list)
+    for record in records:
+        if record["joined_at"]:
+            stay = (record["joined_at"], record["ended_at"] or _NEVER, record["error"] is None)
+            stays[record["participant_identity"]].append(stay)
+    return sum(
+        _overlap(of_one) or sum(passed for *_, passed in of_one) > 1 for of_one in stays.values()
+    )
+
+
+def _overlap(stays: list[tuple[str, str, bool]]) -> bool:
+    return any(one[1] > other[0] for one, other in pairwise(sorted(stays)))
+
+
 def combine(
     records: Sequence[Mapping[str, Any]],
     ledger: Mapping[str, int],
@@ -137,7 +156,7 @@ def combine(
     claimed: set[str] = set()
     sessions = []
     for record in records:
-        own = [invoices[s] for s in record["provider_sessions"] if s in invoices]
+        own = [invoices[s] for s in dict.fromkeys(record["provider_sessions"]) if s in invoices]
         claimed |= {each["session_id"] for each in own}
         told = [line["usage_sent"] for each in own for line in each["responses"]]
         sessions.append(
@@ -149,7 +168,6 @@ def combine(
                 seen=seen.get(record["session_id"]),
             )
         )
-    people = Counter(record["participant_identity"] for record in records)
     ended = {record["session_id"] for record in records if record["state"] == "gone"}
     return Evidence(
         sessions=tuple(sessions),
@@ -157,6 +175,6 @@ def combine(
         orphan_pico_usd=sum(
             invoice["total_pico_usd"] for key, invoice in invoices.items() if key not in claimed
         ),
-        doubled=sum(count > 1 for count in people.values()),
+        doubled=_doubled(records),
         lost=len((set(seen) | {record["session_id"] for record in records}) - ended),
     )

@@ -269,6 +269,29 @@ class TestBars:
         records = [record(1), record(2, participant_identity="p-1")]
         assert missed("sessions doubled", found(evidence=evidence_of(records)))
 
+    @pytest.mark.parametrize(
+        ("joined_at", "ended_at", "doubled"),
+        [
+            (None, "2026-11-28T10:00:30.000Z", False),
+            ("2026-11-28T09:58:00.000Z", "2026-11-28T10:00:00.000Z", False),
+            ("2026-11-28T09:58:00.000Z", "2026-11-28T10:00:01.000Z", True),
+        ],
+    )
+    def test_one_that_failed_before_is_not_unless_both_were_there(
+        self, joined_at: str | None, ended_at: str, doubled: bool
+    ):
+        failed = {
+            "joined_at": joined_at,
+            "ended_at": ended_at,
+            "error": {"code": "dispatch_timeout"},
+        }
+        records = [record(1), record(2, participant_identity="p-1", **failed)]
+        assert missed("sessions doubled", found(evidence=evidence_of(records))) is doubled
+
+    def test_a_provider_session_that_was_resumed_is_billed_once(self):
+        resumed = record(provider_sessions=["sess-1", "sess-1"])
+        assert not missed("sessions whose ledger differs", found(evidence=evidence_of([resumed])))
+
     def test_one_that_was_refused_counts(self):
         refused = outcome(session_id=None, end_reason=None, problem="no session: fleet_full")
         judged = bar("sessions that could not", found(evidence=evidence_of(outcomes=[refused])))
