@@ -1,8 +1,9 @@
 """What a session's end leaves to be done.
 
 The order is fixed: the actor's result → the record is gone → the account is closed → the room is
-deleted → the actor is killed → the permit is free. Each step is tried though one before it failed
-(see ``fleet.endings``).
+deleted → the actor is killed → the permit is free, and so is the Idempotency-Key of one that never
+began and has no dispatcher any more. Each step is tried though one before it failed (see
+``fleet.endings``).
 
 The room is deleted too when the actor had to be killed: whatever is left of it is cut off. A room
 that is not ours stays; our agent is put out of it.
@@ -32,12 +33,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """``attempt``: the last one, on ``actor_id``; ``results``: those of all of them."""
+    """``attempt``: the last one, on ``actor_id``; ``results``: those of all of them; ``claim``: the
+    Idempotency-Key that may be used again."""
 
     end: AttemptEnd
     attempt: int
     actor_id: ActorId | None
     results: Sequence[SessionResult]
+    claim: str | None = None
 
 
 class ClearingUp:
@@ -68,6 +71,7 @@ class ClearingUp:
             EndStep(name="room", work=self._leave_room),
             EndStep(name="actor", work=self._end_actor),
             EndStep(name="permit", work=lambda: parts.roster.release(session_id)),
+            EndStep(name="claim", work=self._release_claim),
         )
         await _uninterrupted(parts.endings.run(session_id, steps))
 
@@ -118,6 +122,11 @@ class ClearingUp:
             await rooms.delete_room(request.room)
         else:
             await rooms.remove_participant(request.room, request.agent_identity)
+
+    async def _release_claim(self) -> None:
+        claim = self._ended.claim
+        if claim is not None:
+            await self._parts.records.release_claim(self._request.session_id, claim)
 
     async def _end_actor(self) -> None:
         actor_id = self._ended.actor_id

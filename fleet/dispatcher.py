@@ -73,6 +73,7 @@ from fleet.steps import StepTimer
 from fleet.stopping import first_of
 
 REPLAY_POLL_S = 0.1
+REFUSED_AGAIN_S = 2.0
 HANDOVER_S = 10.0
 """For the session that was in a room before to be over and cleared up."""
 ROOM_OUTLIVES_S = 30
@@ -488,8 +489,26 @@ class Dispatcher:
             if self._parts.clock() >= deadline:
                 break
             await self._parts.sleep(REPLAY_POLL_S)
-            record = await self._parts.records.get(record.session_id)
+            record = await self._followed(record.session_id)
         return self._dispatched(record, request, existing=True)
+
+    async def _followed(self, session_id: str) -> SessionRecord:
+        """As it is now. Raises what the request that is repeated is answered: FleetFull,
+        DispatchFailed; both say that it may be asked for again."""
+        try:
+            record = await self._parts.records.get(session_id)
+        except SessionNotFound:
+            # Refused, and so withdrawn.
+            raise FleetFull(retry_after_s=REFUSED_AGAIN_S) from None
+        if record.is_gone and record.joined_at is None and record.error_code is not None:
+            raise DispatchFailed(
+                session_id=session_id,
+                step="join",
+                cause_code=record.error_code,
+                reason=record.error or record.error_code,
+                retryable=True,
+            )
+        return record
 
     def _dispatched(
         self, record: SessionRecord, request: DispatchRequest, *, existing: bool = False

@@ -75,6 +75,8 @@ class SessionRun:
         self._began = time.monotonic()
         self._switch = StopSwitch()
         self._observers = ObserverList(request.session_id, parts.records, parts.actors)
+        self._claim = adopted.idempotency_key if adopted else None
+        """Of one whose dispatcher is gone, which would give it free."""
         self._attempt = adopted.attempt if adopted else 1
         known = adopted.actor_id if adopted else None
         self._actor_id = ActorId(known) if known else None
@@ -465,8 +467,13 @@ class SessionRun:
         return AttemptEnd(end_reason=reason, joined=self._has_joined, error_code=code, error=error)
 
     async def _clear_up(self, end: AttemptEnd) -> None:
+        may_be_asked_again = not end.joined and attempts.is_retryable(end)
         ended = Ended(
-            end=end, attempt=self._attempt, actor_id=self._actor_id, results=self._results
+            end=end,
+            attempt=self._attempt,
+            actor_id=self._actor_id,
+            results=self._results,
+            claim=self._claim if may_be_asked_again else None,
         )
         clearing = ClearingUp(self.request, self._parts, ended)
         with self._trace.ending(end, self._attempt) as span:

@@ -434,6 +434,32 @@ class TestIdempotency:
         assert (one.record.session_id, two.record.session_id) == ("s-1", "s-1")
         assert two.record.state is SessionState.JOINED
 
+    async def test_a_repeat_of_one_that_fails_meanwhile_is_told_so(self):
+        world = World(deadline_s=60.0)
+        world.roster.gate = asyncio.Event()
+        first = asyncio.create_task(world.dispatch(idempotency_key="k"))
+        second = asyncio.create_task(world.dispatch(idempotency_key="k"))
+        await asyncio.sleep(0)
+        world.rooms.down = True
+        world.roster.gate.set()
+        one, two = await asyncio.gather(first, second, return_exceptions=True)
+        assert isinstance(one, LiveKitUnavailable)
+        assert isinstance(two, DispatchFailed)
+        assert (two.cause_code, two.retryable) == ("livekit_unavailable", True)
+        world.rooms.down = False
+        assert not (await world.dispatch(idempotency_key="k")).existing
+
+    async def test_a_repeat_of_one_that_is_refused_meanwhile_is_refused(self):
+        world = World(deadline_s=60.0)
+        world.roster.gate = asyncio.Event()
+        world.roster.failure = FleetFull(retry_after_s=3)
+        first = asyncio.create_task(world.dispatch(idempotency_key="k"))
+        second = asyncio.create_task(world.dispatch(idempotency_key="k"))
+        await asyncio.sleep(0)
+        world.roster.gate.set()
+        refusals = await asyncio.gather(first, second, return_exceptions=True)
+        assert [type(each) for each in refusals] == [FleetFull, FleetFull]
+
     async def test_a_gone_session_gives_no_token(self, world):
         await world.dispatch(idempotency_key="k")
         await world.records.end("s-1", EndReason.COMPLETED)

@@ -997,6 +997,17 @@ class TestAdoption:
         actor.end.set_result(result_of(A, 2))
         await world.over()
 
+    async def test_one_that_nobody_is_at_work_on_gives_its_key_free(self, world):
+        await world.supervisor.open()
+        await world.supervisor.assignments()
+        lost = SessionId("s-lost")
+        world.record(lost, idempotency_key="k")
+        world.records.claims["k"] = (lost, "")
+        world.supervisor.take_over(world.records.records[lost])
+        await settled()
+        assert world.records.records[lost].error_code == "dispatcher_lost"
+        assert world.records.claims == {}
+
     async def test_one_that_is_taken_over_twice_is_run_once(self, world):
         await world.supervisor.open()
         await world.supervisor.assignments()
