@@ -16,6 +16,7 @@ from typing import Any
 import ray
 import structlog
 
+from agent_actor import priority
 from agent_actor.contract import ActorId, SessionId
 from agent_actor.errors import ActorBusy, AgentError
 from agent_actor.journal_writer import JournalWriter
@@ -35,7 +36,7 @@ from agent_actor.session import InterviewSession
 from agent_actor.settings import AgentSettings, TransportKind
 from agent_actor.telemetry import FLUSH_DEADLINE_S, open_tracer, trace_id_of
 from agent_actor.transport import LiveKitTransport, Transport
-from agent_actor.warm import WarmParts, restore_priority, warm_process
+from agent_actor.warm import WarmParts, warm_process
 
 PASSING_FLUSH_S = 0.1
 
@@ -64,7 +65,7 @@ class SessionActor:
         """Returns when the next ``run`` has nothing left to load. Idempotent."""
         await warm_process(self._settings)
         await self._warm.open()
-        await restore_priority()
+        priority.restore()
         return WarmReport(
             actor_id=self._actor_id,
             pid=os.getpid(),
@@ -82,7 +83,7 @@ class SessionActor:
             raise ActorBusy(f"actor {self._actor_id} already serves session {self._assigned}")
         self._assigned = assignment.session_id
         try:
-            await restore_priority()
+            priority.restore()
             await self._warm.open()
             serving = asyncio.create_task(
                 self._serve(assignment, budget), context=self._warm.context

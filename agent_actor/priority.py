@@ -1,16 +1,16 @@
 """A worker that gets ready gives way to those that carry live audio.
 
 ``lower`` in a worker that has just been forked, ``restore`` once it is warm: a live session runs at
-the priority that Ray gave its worker. Three means, because none of them works everywhere:
+the priority that Ray gave its worker, or at the usual one where Ray itself has a better one: a
+control plane that waits for its sessions can end none of them. Two means, because neither works
+everywhere:
 
 * nice, where this process may take it back (CAP_SYS_NICE, or an RLIMIT_NICE that allows it);
 * SCHED_BATCH elsewhere, which any process may leave again: it no longer preempts whoever runs when
-  it wakes, though its share of the CPU stays the same;
-* the autogroup's nice beside either, where the kernel groups by session (``setsid``) and nice is
-  weighed within each group only. Outside a root cgroup it has no effect. Any process may
-  set it back to 0, but without CAP_SYS_ADMIN only one write per 100 ms is taken, of all processes.
+  it wakes, though its share of the CPU stays the same.
 
-Linux. Both do what they can and never raise.
+The workers of a node are in one session (``setsid``), their fork server's, so in one autogroup,
+within which the kernel weighs nice. Linux. Both do what they can and never raise.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ VARIABLE = "FLEET_WARM_NICE"
 """0 to 19; 0 leaves the priority as it is. Read before any settings are: a worker that is being
 made is what it is about."""
 
-_AUTOGROUP = "/proc/self/autogroup"
 _RLIMIT_NICE_OF_0 = 20
 _CAP_SYS_NICE = 1 << 23
 _usual_nice: int | None = None
@@ -42,35 +41,24 @@ def lower(nice: int) -> None:
     if nice == 0:
         return
     with suppress(OSError):
-        _usual_nice = os.getpriority(os.PRIO_PROCESS, 0)
+        _usual_nice = max(0, os.getpriority(os.PRIO_PROCESS, 0))
         if _may_return_to(_usual_nice):
             os.setpriority(os.PRIO_PROCESS, 0, _usual_nice + nice)
         else:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    with suppress(OSError):
-        _write_autogroup(nice)
 
 
-def restore() -> bool:
-    """Every thread at its usual priority. False: ask again in 0.1 s, the kernel takes no more
-    changes just now."""
+def restore() -> None:
+    """Every thread at its usual priority."""
     global _usual_nice
     if _usual_nice is None:
-        return True
+        return
     for name in os.listdir("/proc/self/task"):
         # A thread may end meanwhile.
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, int(name), _usual_nice)
             os.sched_setscheduler(int(name), os.SCHED_OTHER, os.sched_param(0))
-    try:
-        if _autogroup_nice() != 0:
-            _write_autogroup(0)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
     _usual_nice = None
-    return True
 
 
 def _may_return_to(nice: int) -> bool:
@@ -81,19 +69,3 @@ def _may_return_to(nice: int) -> bool:
 def _capabilities() -> int:
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         return next((int(s.split()[1], 16) for s in status if s.startswith("CapEff:")), 0)
-
-
-def _autogroup_nice() -> int | None:
-    """None: not told. The file is empty for a process outside the root's task group, whose
-    autogroup may yet be written to."""
-    with open(_AUTOGROUP, encoding="ascii") as group:
-        nice = group.read().strip().rpartition(" ")[2]
-    return int(nice) if nice.removeprefix("-").isdecimal() else None
-
-
-def _write_autogroup(nice: int) -> None:
-    handle = os.open(_AUTOGROUP, os.O_WRONLY)
-    try:
-        os.write(handle, str(nice).encode())
-    finally:
-        os.close(handle)

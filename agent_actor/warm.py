@@ -17,7 +17,6 @@ import structlog
 from livekit import rtc
 from livekit.agents.utils import http_context
 
-from agent_actor import priority
 from agent_actor.contract import Provider
 from agent_actor.errors import AgentError
 from agent_actor.prepare import prepare
@@ -26,9 +25,6 @@ from agent_actor.providers.places import Place
 from agent_actor.providers.preopened import Preopened
 from agent_actor.rates import load_rates
 from agent_actor.settings import AgentSettings, PreopenProvider
-
-RESTORE_EVERY_S = 0.1
-RESTORE_TRIES = 50
 
 log = structlog.get_logger(__name__)
 
@@ -127,15 +123,6 @@ class WarmParts:
         )
         opening.start()
         return opening
-
-
-async def restore_priority() -> None:
-    """What has got ready gives way no longer."""
-    for _ in range(RESTORE_TRIES):
-        if priority.restore():
-            return
-        await asyncio.sleep(RESTORE_EVERY_S)
-    log.warning("the usual priority could not be had")
 
 
 def _start_webrtc() -> None:

@@ -36,8 +36,10 @@ def become(
     """
     global _forked_by
     _forked_by = os.getppid()
-    # Ray expects a process group for each worker, and signals meant for the server to miss it.
-    os.setsid()
+    # Ray expects a process group for each worker, and signals meant for the server to miss it. No
+    # session: where the kernel shares the CPU out by sessions (autogroups) each would get as much
+    # as all of Ray, and on a full machine nobody could ask the control plane for anything.
+    os.setpgid(0, 0)
     tie_to_launcher(connection)
     for source, target in zip(handles, _STANDARD, strict=True):
         os.dup2(source, target)

@@ -24,6 +24,7 @@ TELLING = """
 import json, os, random, sys
 print(json.dumps({
     "pid": os.getpid(), "parent": os.getppid(), "group": os.getpgid(0), "cwd": os.getcwd(),
+    "session": os.getsid(0),
     "argv": sys.argv, "env": dict(os.environ), "path": sys.path[0], "dice": random.random(),
     "handles": sorted(int(each) for each in os.listdir("/proc/self/fd")),
 }), flush=True)
@@ -123,6 +124,7 @@ def gone(pid: int, within_s: float = 10) -> bool:
 def test_a_worker_is_what_it_would_have_been_plainly(node: Node) -> None:
     server = node.server()
     forked = told(node.launch(FLEET_X="1"))
+    session = os.getsid(server.pid)
     server.kill()
     server.wait()
     (node.root / "sockets/fork" / node.place().name).unlink()
@@ -141,6 +143,7 @@ def test_a_worker_is_what_it_would_have_been_plainly(node: Node) -> None:
     # Nothing of the server's but the connection that ties it to its launcher.
     assert len(forked["handles"]) == len(expected["handles"]) + 1
     assert forked["group"] == forked["pid"]
+    assert forked["session"] == session
 
 
 def test_workers_do_not_share_their_dice(node: Node) -> None:
