@@ -33,6 +33,7 @@ ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else workers re-create the environment under `uv run`
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "0",  # Ray's 15 starves real-time audio
+    "RAY_enable_metrics_collection": "0",  # nobody asks a local cluster, and every worker pays
 }
 
 

@@ -109,7 +109,7 @@ def load(live: int, *, hold_s: float = 600.0, always_on: bool = False) -> Form:
         no_show_s=60.0,
         thinks_s="30-45",
         talk=None if always_on else 0.1,
-        poll_s=12.0,
+        poll_s=20.0,
         always_on=always_on,
         probes=15,
         settings=_control_tier(users),
