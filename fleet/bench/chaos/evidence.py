@@ -139,12 +139,14 @@ class Course:
 
 @dataclass(frozen=True, kw_only=True)
 class Money:
-    """One interview's, after its end. ``at_risk``: what its lost attempts had at risk when they
-    last reported: the most that each is charged beyond what it was billed."""
+    """One interview's, after its end. ``untold``: the most that it is charged beyond what it was
+    billed: what its lost attempts had at risk when they last reported, and the bounds of responses
+    that were asked for and whose usage the provider never told, as when they were cut off before
+    they began."""
 
     ledger_micro_usd: int
     invoice_pico_usd: int
-    at_risk_pico_usd: int
+    untold_pico_usd: int
 
     @property
     def lost_micro_usd(self) -> int:
@@ -153,8 +155,8 @@ class Money:
 
     @property
     def beyond_micro_usd(self) -> int:
-        """In the ledger, though neither billed nor at risk."""
-        most = self.invoice_pico_usd + self.at_risk_pico_usd
+        """In the ledger, though neither billed nor a bound."""
+        most = self.invoice_pico_usd + self.untold_pico_usd
         return max(0, self.ledger_micro_usd - to_micro_usd(most))
 
     @property
@@ -210,7 +212,7 @@ def of_money(money: Sequence[Money]) -> Iterator[Bar]:
     lost = [m.lost_micro_usd for m in money if m.lost_micro_usd]
     yield exactly("ledgers below the invoice", len(lost), 0, "", f"{n}; {sum(lost)} µ$")
     beyond = [m.beyond_micro_usd for m in money if m.beyond_micro_usd]
-    name = "ledgers above the invoice and what lost attempts had at risk"
+    name = "ledgers above the invoice and the bounds of what was never told"
     yield exactly(name, len(beyond), 0, "", f"{n}; {sum(beyond)} µ$")
     bounded = sum(m.bounded_micro_usd for m in money)
     billed = to_micro_usd(sum(m.invoice_pico_usd for m in money))

@@ -150,11 +150,12 @@ class Interview:
         """After its end, with its account closed: later where the budget actor was away then."""
         account = await until(self._closed_account, CLOSED_S, poll_s=0.2)
         account = account or await self._account()
-        lost = [r for r in account.reports.values() if not r.final]
+        reports = account.reports.values()
+        lost = (r.at_risk_pico_usd for r in reports if not r.final)
         return Money(
             ledger_micro_usd=account.spent,
             invoice_pico_usd=await self._stage.invoiced_pico(self.provider, self.mark),
-            at_risk_pico_usd=sum(report.at_risk_pico_usd for report in lost),
+            untold_pico_usd=sum(lost) + sum(r.unpriced_pico_usd for r in reports),
         )
 
     async def _closed_account(self) -> Account | None:

@@ -96,14 +96,14 @@ class TestMoney:
         self, ledger: int, lost: int, beyond: int, bounded: int
     ) -> None:
         money = Money(
-            ledger_micro_usd=ledger, invoice_pico_usd=100 * PICO, at_risk_pico_usd=50 * PICO
+            ledger_micro_usd=ledger, invoice_pico_usd=100 * PICO, untold_pico_usd=50 * PICO
         )
         assert (money.lost_micro_usd, money.beyond_micro_usd) == (lost, beyond)
         assert money.bounded_micro_usd == bounded
 
     def test_each_interview_counts_for_itself(self) -> None:
-        less = Money(ledger_micro_usd=1, invoice_pico_usd=2 * PICO, at_risk_pico_usd=0)
-        more = Money(ledger_micro_usd=3, invoice_pico_usd=2 * PICO, at_risk_pico_usd=0)
+        less = Money(ledger_micro_usd=1, invoice_pico_usd=2 * PICO, untold_pico_usd=0)
+        more = Money(ledger_micro_usd=3, invoice_pico_usd=2 * PICO, untold_pico_usd=0)
         assert len(missed(list(evidence.of_money([less, more])))) == 2
 
 

@@ -26,7 +26,7 @@ def course(name: str = "s-1", **changes) -> Course:
         "disturbances": [],
         "waits_s": [0.5],
         "unanswered": 0,
-        "money": Money(ledger_micro_usd=5, invoice_pico_usd=5_000_000, at_risk_pico_usd=0),
+        "money": Money(ledger_micro_usd=5, invoice_pico_usd=5_000_000, untold_pico_usd=0),
         **changes,
     }
     return Course(**fields)

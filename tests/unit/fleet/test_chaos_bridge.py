@@ -6,7 +6,7 @@ from fleet.bench.chaos.fault import Trials
 from fleet.bench.progress import Progress
 from fleet.bench.report import Judgement
 
-NOTHING = Money(ledger_micro_usd=0, invoice_pico_usd=0, at_risk_pico_usd=0)
+NOTHING = Money(ledger_micro_usd=0, invoice_pico_usd=0, untold_pico_usd=0)
 WITNESS = Witness(attempts=1, disturbances=[], ended_before=False, money=NOTHING)
 
 
