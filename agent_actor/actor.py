@@ -186,6 +186,7 @@ class SessionActor:
             connect_timeout_s=self._settings.room_connect_timeout_s,
             metadata=assignment.metadata,
             first_comer_as=assignment.first_comer_as,
+            output=self._settings.room_output,
         )
 
     def _on_joined(self, report: JoinReport) -> None:

@@ -25,6 +25,15 @@ class TransportKind(StrEnum):
     """Not at all: a scripted participant in the same process. For load tests."""
 
 
+class RoomOutputKind(StrEnum):
+    """What carries the interviewer's words into the room."""
+
+    FRAMEWORK = "framework"
+    """The framework's output: it sends silence too, for as long as the session lives."""
+    PACED = "paced"
+    """Our own: nothing is sent while nobody speaks. See docs/decisions/0010-room-output.md."""
+
+
 class PreopenProvider(StrEnum):
     """To whom warm actors open a connection before they have a session."""
 
@@ -67,6 +76,7 @@ class AgentSettings(BaseSettings):
     """A CA to trust for ``gemini_base_url`` alone, beside nothing else."""
 
     transport: TransportKind = TransportKind.LIVEKIT
+    room_output: RoomOutputKind = RoomOutputKind.FRAMEWORK
 
     preopen_provider: PreopenProvider = PreopenProvider.OFF
     preopen_model: str | None = None

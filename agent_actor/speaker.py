@@ -7,15 +7,15 @@ pace is the caller's, and so is the end of speech (see ``rest``).
 
 from __future__ import annotations
 
-import asyncio
+import time
 from typing import Protocol
 
 from livekit import rtc
 
 from agent_actor.direct_source import direct_sender
+from agent_actor.pacer import Line
+from agent_actor.reel import FRAME_S
 
-FRAME_S = 0.01
-"""The only size that a source without a queue takes."""
 PULSE_S = 0.1
 """Between mute and unmute: they are sent to the server by tasks of the SDK, whose order is not
 promised, and the last word must be unmute."""
@@ -23,18 +23,12 @@ SETTLE_S = 0.05
 """After unmute: the server drops what comes before it has heard of it."""
 
 
-class Speaker(Protocol):
+class Speaker(Line, Protocol):
     async def publish(self) -> None:
         """Returns when somebody who is not hidden listens."""
 
-    async def send(self, pcm: bytes) -> None:
-        """One frame of FRAME_S, 16 bit mono, in order, at the time it is to be played."""
-
-    async def rest(self) -> None:
-        """Nothing will be sent for a while."""
-
     async def aclose(self) -> None:
-        """Idempotent, never raises."""
+        """Nothing is sent after it. Idempotent, never raises."""
 
 
 class RoomSpeaker:
@@ -43,10 +37,8 @@ class RoomSpeaker:
 
     def __init__(self, room: rtc.Room, *, sample_rate: int, track_name: str) -> None:
         self._room = room
-        self._sample_rate = sample_rate
-        self._samples = round(sample_rate * FRAME_S)
         self._source = rtc.AudioSource(sample_rate, 1, queue_size_ms=0)
-        self._send = direct_sender(self._source, self._samples)
+        self._send = direct_sender(self._source, round(sample_rate * FRAME_S))
         self._track = rtc.LocalAudioTrack.create_audio_track(track_name, self._source)
 
     async def publish(self) -> None:
@@ -56,15 +48,14 @@ class RoomSpeaker:
 
     @property
     def is_direct(self) -> bool:
+        """Without that there is no way to send from a thread."""
         return self._send is not None
 
-    async def send(self, pcm: bytes) -> None:
+    def send(self, pcm: bytes) -> None:
         if self._send is not None:
             self._send(pcm)
-            return
-        await self._source.capture_frame(rtc.AudioFrame(pcm, self._sample_rate, 1, self._samples))
 
-    async def rest(self) -> None:
+    def rest(self) -> None:
         """Makes the server set the track's clock anew.
 
         The timestamps of what is sent stand still while nothing is. A listener's jitter buffer
@@ -74,10 +65,10 @@ class RoomSpeaker:
         """
         try:
             self._track.mute()
-            await asyncio.sleep(PULSE_S)
+            time.sleep(PULSE_S)
         finally:
             self._track.unmute()
-        await asyncio.sleep(SETTLE_S)
+        time.sleep(SETTLE_S)
 
     async def aclose(self) -> None:
         self._send = None

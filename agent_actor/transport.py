@@ -23,6 +23,7 @@ from agent_actor.first_comer import FirstComer
 from agent_actor.interviewer import Interviewer
 from agent_actor.logs import scrub
 from agent_actor.room_output import RoomOutput
+from agent_actor.settings import RoomOutputKind
 from agent_actor.speaker import RoomSpeaker
 
 AGENT_SAMPLE_RATE = 24_000
@@ -92,17 +93,14 @@ class LiveKitTransport:
         connect_timeout_s: float,
         metadata: str | None = None,
         first_comer_as: str | None = None,
-        _framework_output: bool = True,
+        output: RoomOutputKind = RoomOutputKind.FRAMEWORK,
     ) -> None:
         """``metadata``: the contract, where it is not to be read from the room. ``first_comer_as``:
         whoever comes first is the participant, and goes by this identity.
-
-        ``_framework_output``: our own room output (``room_output``) is not switched on yet, see
-        docs/decisions/0010-room-output.md; fleet.bench.live compares both.
         """
         self.events: asyncio.Queue[RoomEvent] = asyncio.Queue()
         self._output: RoomOutput | None = None
-        self._framework_output = _framework_output
+        self._output_kind = output
         self._url = url
         self._token = token
         self._timeout_s = connect_timeout_s
@@ -143,14 +141,12 @@ class LiveKitTransport:
         return self._participant.in_room(identity) in self._room.remote_participants
 
     async def start(self, session: AgentSession[None], agent: Agent, identity: str) -> None:
-        if not self._framework_output:
-            speaker = RoomSpeaker(self._room, sample_rate=AGENT_SAMPLE_RATE, track_name=TRACK_NAME)
-            heard = agent.heard if isinstance(agent, Interviewer) else None
-            self._output = RoomOutput(speaker, sample_rate=AGENT_SAMPLE_RATE, heard=heard)
+        self._output = await self._own_output(agent)
+        if self._output is not None:
             self._output.start()
             session.output.audio = self._output
         options = room_options(
-            self._participant.in_room(identity), framework_output=self._framework_output
+            self._participant.in_room(identity), framework_output=self._output is None
         )
         await session.start(
             agent,
@@ -161,6 +157,17 @@ class LiveKitTransport:
             session_host=False,
             record=False,
         )
+
+    async def _own_output(self, agent: Agent) -> RoomOutput | None:
+        """None: the framework's is to be used, as the SDK has no way to send from a thread."""
+        if self._output_kind is RoomOutputKind.FRAMEWORK:
+            return None
+        speaker = RoomSpeaker(self._room, sample_rate=AGENT_SAMPLE_RATE, track_name=TRACK_NAME)
+        if not speaker.is_direct:
+            await speaker.aclose()
+            return None
+        heard = agent.heard if isinstance(agent, Interviewer) else None
+        return RoomOutput(speaker, sample_rate=AGENT_SAMPLE_RATE, heard=heard)
 
     async def publish(self, topic: str, payload: bytes, to: Sequence[str]) -> None:
         # An empty list means everybody to LiveKit.

@@ -23,7 +23,7 @@ from agent_actor.contract import ActorId, SessionId
 from agent_actor.journal_writer import JournalWriter
 from agent_actor.messages import Allowance, Assignment, UsageReport
 from agent_actor.session import InterviewSession
-from agent_actor.settings import AgentSettings
+from agent_actor.settings import AgentSettings, RoomOutputKind
 from agent_actor.transport import LiveKitTransport
 from agent_actor.warm import warm_process
 from fleet.bench.processes import pss_mib
@@ -88,7 +88,7 @@ async def _run(order: Order) -> None:
             url=order.url,
             token=order.token,
             connect_timeout_s=settings.room_connect_timeout_s,
-            _framework_output=order.framework_output,
+            output=(RoomOutputKind.FRAMEWORK if order.framework_output else RoomOutputKind.PACED),
         ),
         journal=journal,
         ask_budget=ask_budget,

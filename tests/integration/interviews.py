@@ -269,6 +269,7 @@ async def running(
                     url=url or livekit.url,
                     token=own_token,
                     connect_timeout_s=settings.room_connect_timeout_s,
+                    output=settings.room_output,
                 ),
                 journal=journal,
                 ask_budget=ask_budget or ledger.ask,

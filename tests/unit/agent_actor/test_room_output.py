@@ -1,19 +1,22 @@
-"""The room output paces speech, tells what was played, and is still when nobody speaks."""
+"""The room output tells the framework what its thread has played, in order."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from livekit import rtc
-from livekit.agents.voice import io
 
-from agent_actor.room_output import BEAT_S, CUSHION_S, TAIL_S, RoomOutput
-from tests.unit.agent_actor.virtual_time import clock, run, settle
+from agent_actor.pacer import Pacer
+from agent_actor.reel import BEAT_S, Reel, Told
+from agent_actor.room_output import RoomOutput
 
 RATE = 24_000
 FRAME_BYTES = 480
+DEADLINE_S = 20.0
 
 
 class FakeSpeaker:
@@ -21,25 +24,32 @@ class FakeSpeaker:
 
     def __init__(self) -> None:
         self.heard: list[tuple[float, bytes]] = []
-        self.rests: list[float] = []
+        self.threads: set[str] = set()
         self.listened = asyncio.Event()
+        self.resting = threading.Event()
+        self.half = threading.Event()
+        """Thirty frames of sound were sent."""
         self.closed = False
 
     async def publish(self) -> None:
         await self.listened.wait()
 
-    async def send(self, pcm: bytes) -> None:
+    def send(self, pcm: bytes) -> None:
         assert len(pcm) == FRAME_BYTES
-        self.heard.append((clock(), pcm))
+        assert not self.closed
+        self.threads.add(threading.current_thread().name)
+        self.heard.append((time.monotonic(), pcm))
+        if len(self.sound()) == 30:
+            self.half.set()
 
-    async def rest(self) -> None:
-        self.rests.append(clock())
+    def rest(self) -> None:
+        self.resting.set()
 
     async def aclose(self) -> None:
         self.closed = True
 
     def sound(self) -> list[float]:
-        return [round(at, 3) for at, pcm in self.heard if any(pcm)]
+        return [at for at, pcm in self.heard if any(pcm)]
 
 
 class Stage:
@@ -47,234 +57,170 @@ class Stage:
         self.speaker = FakeSpeaker()
         if not alone:
             self.speaker.listened.set()
-        self.out = RoomOutput(
-            self.speaker, sample_rate=RATE, heard=lambda share: f"{share:.0%}", wall=clock
-        )
-        self.told: list[Any] = []
-        self.out.on("playback_started", lambda e: self.told.append(("started", e.created_at)))
-        self.out.on("playback_progressed", self._progressed)
+        self.out = RoomOutput(self.speaker, sample_rate=RATE, heard=lambda share: f"{share:.0%}")
+        self.told: list[tuple[str, float]] = []
+        self.began = asyncio.Event()
+        self.out.on("playback_started", self._started)
+        self.out.on("playback_progressed", lambda e: self.told.append(("played", e.duration)))
         self.out.on("playback_finished", self._finished)
         self.out.start()
 
-    def _progressed(self, event: io.PlaybackProgressedEvent) -> None:
-        self.told.append(("played", *_rounded(event.started_at, event.offset, event.duration)))
+    def _started(self, event: Any) -> None:
+        self.told.append(("started", event.created_at))
+        self.began.set()
 
-    def _finished(self, event: io.PlaybackFinishedEvent) -> None:
-        position = round(event.playback_position, 3)
-        self.told.append(("interrupted" if event.interrupted else "finished", position))
+    def _finished(self, event: Any) -> None:
+        kind = "interrupted" if event.interrupted else "finished"
+        self.told.append((kind, round(event.playback_position, 3)))
+
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.told]
 
     async def say(self, seconds: float) -> None:
         samples = round(RATE * seconds)
-        data = b"\1\1" * samples
-        await self.out.capture_frame(rtc.AudioFrame(data, RATE, 1, samples))
-
-
-def _rounded(*figures: float) -> list[float]:
-    return [round(figure, 3) for figure in figures]
+        await self.out.capture_frame(rtc.AudioFrame(b"\1\1" * samples, RATE, 1, samples))
 
 
 def stage(work: Callable[[Stage], Coroutine[Any, Any, None]], *, alone: bool = False) -> None:
     async def test() -> None:
         on = Stage(alone=alone)
         try:
-            await work(on)
+            async with asyncio.timeout(DEADLINE_S):
+                await work(on)
         finally:
             await on.out.aclose()
 
-    run(test)
+    asyncio.run(test())
 
 
-def test_speech_is_sent_at_its_own_pace_and_told_of() -> None:
+def test_all_that_was_said_is_played_by_a_thread() -> None:
     async def test(on: Stage) -> None:
-        await on.say(1.0)
+        began = time.monotonic()
+        await on.say(0.3)
         on.out.flush()
         played = await on.out.wait_for_playout()
-        assert (played.playback_position, played.interrupted) == (1.0, False)
-        sound = on.speaker.sound()
-        assert len(sound) == 100
-        # Two frames a beat, and none ahead of its time.
-        assert sound[::2] == [round(n * BEAT_S, 3) for n in range(50)]
-        assert on.told == [("started", 0.0), ("played", 0.0, 0.0, 1.0), ("finished", 1.0)]
+        assert time.monotonic() - began >= 0.3 - BEAT_S
+        assert (round(played.playback_position, 3), played.interrupted) == (0.3, False)
+        assert len(on.speaker.sound()) == 30
+        assert on.kinds() == ["started", "played", "finished"]
+        assert on.speaker.threads == {"interviewer"}
 
     stage(test)
 
 
-def test_nothing_is_sent_while_nobody_speaks() -> None:
+def test_a_loop_that_is_held_up_is_not_heard() -> None:
     async def test(on: Stage) -> None:
-        await asyncio.sleep(60)
-        assert on.speaker.heard == []
-        await on.say(0.5)
+        await on.say(0.6)
         on.out.flush()
-        await asyncio.sleep(60)
-        sent = len(on.speaker.heard)
-        assert sent == round((0.5 + TAIL_S) / 0.01)
-        # The listener's clock is put right once, after the tail.
-        assert _rounded(*on.speaker.rests) == [60 + 0.5 + TAIL_S]
+        await on.began.wait()
+        # The loop is stuck here, and the words go on.
+        assert on.speaker.half.wait(DEADLINE_S)
+        await on.out.wait_for_playout()
+        assert len(on.speaker.sound()) == 60
 
     stage(test)
 
 
-def test_an_interruption_is_heard_at_once_and_told_to_the_beat() -> None:
+def test_an_interruption_is_told_at_once_and_after_what_came_before() -> None:
     async def test(on: Stage) -> None:
         await on.say(5.0)
         on.out.flush()
-        await asyncio.sleep(1.0)
+        await on.began.wait()
         on.out.clear_buffer()
-        now = clock()
-        assert on.told[-1] == ("interrupted", on.told[-1][1])
-        assert abs(on.told[-1][1] - 1.0) <= BEAT_S
-        await asyncio.sleep(1)
-        assert all(at <= now for at in on.speaker.sound())
+        assert on.kinds() == ["started", "played", "interrupted"]
+        sent = len(on.speaker.sound())
         played = await on.out.wait_for_playout()
         assert played.interrupted
-        assert played.synchronized_transcript == "20%"
+        assert played.synchronized_transcript == f"{played.playback_position / 5:.0%}"
+        await asyncio.to_thread(on.speaker.resting.wait, DEADLINE_S)
+        # One beat may have been on its way.
+        assert len(on.speaker.sound()) <= sent + 2
 
     stage(test)
 
 
 def test_what_a_cleared_segment_still_captures_is_not_heard() -> None:
     async def test(on: Stage) -> None:
-        await on.say(0.5)
-        await asyncio.sleep(0.1)
+        await on.say(2.0)
+        await on.began.wait()
         on.out.clear_buffer()
         await on.say(0.5)
         on.out.flush()
-        sound = len(on.speaker.sound())
-        await asyncio.sleep(2)
-        assert len(on.speaker.sound()) == sound
         await on.say(0.2)
         on.out.flush()
         await on.out.wait_for_playout()
-        assert [told[0] for told in on.told].count("interrupted") == 1
+        assert on.kinds().count("interrupted") == 1
         assert on.told[-1] == ("finished", 0.2)
 
     stage(test)
 
 
-def test_a_pause_loses_nothing() -> None:
+def test_a_pause_is_told_and_loses_nothing() -> None:
     async def test(on: Stage) -> None:
-        await on.say(1.0)
+        await on.say(0.3)
         on.out.flush()
-        await asyncio.sleep(0.399)
+        await on.began.wait()
         on.out.pause()
-        await asyncio.sleep(5)
-        silent_from = len(on.speaker.sound())
-        assert silent_from == 40
-        assert len(on.speaker.rests) == 1
+        assert on.kinds() == ["started", "played"]
         on.out.resume()
         await on.out.wait_for_playout()
-        assert len(on.speaker.sound()) == 100
-        assert [told[0] for told in on.told] == ["started", "played", "played", "finished"]
-        assert on.told[1] == ("played", 0.0, 0.0, 0.4)
-        assert on.told[2][2:] == (0.4, 0.6)
-        assert on.told[3] == ("finished", 1.0)
-
-    stage(test)
-
-
-def test_late_chunks_go_on_with_a_cushion_not_in_bits() -> None:
-    async def test(on: Stage) -> None:
-        await on.say(0.1)
-        await asyncio.sleep(0.3)
-        assert len(on.speaker.sound()) == 10
-        await on.say(CUSHION_S - 0.02)
-        await asyncio.sleep(CUSHION_S / 2)
-        assert len(on.speaker.sound()) == 10
-        await on.say(0.02)
-        await asyncio.sleep(0.2)
-        assert len(on.speaker.sound()) == 16
-        # The last word needs no cushion.
-        await on.say(0.015)
-        on.out.flush()
-        played = await on.out.wait_for_playout()
-        assert round(played.playback_position, 3) == 0.175
-        assert [told[0] for told in on.told].count("started") == 1
-        assert [told[0] for told in on.told].count("played") == 3
-
-    stage(test)
-
-
-def test_the_last_bit_does_not_wait_for_the_segments_end() -> None:
-    async def test(on: Stage) -> None:
-        await on.say(0.1)
-        await asyncio.sleep(0.3)
-        came = clock()
-        # Too little for a cushion, and not a whole number of frames.
-        await on.say(0.035)
-        await asyncio.sleep(5)
-        last = on.speaker.sound()[10:]
-        assert len(last) == 4
-        assert last[-1] - came <= CUSHION_S + 2 * BEAT_S
-        on.out.flush()
-        await settle()
-        assert len(on.speaker.sound()) == 14
-        assert on.told[-1] == ("finished", 0.135)
-
-    stage(test)
-
-
-def test_a_bit_that_comes_after_a_long_silence_is_heard_too() -> None:
-    async def test(on: Stage) -> None:
-        await on.say(0.1)
-        await asyncio.sleep(TAIL_S + 5)
-        await on.say(0.02)
-        await asyncio.sleep(CUSHION_S + BEAT_S)
-        assert len(on.speaker.sound()) == 12
-
-    stage(test)
-
-
-def test_a_flush_long_after_the_last_sound_ends_the_segment() -> None:
-    async def test(on: Stage) -> None:
-        await on.say(0.1)
-        await asyncio.sleep(TAIL_S + 5)
-        on.out.flush()
-        await settle()
-        assert on.told[-1] == ("finished", 0.1)
+        assert on.kinds() == ["started", "played", "played", "finished"]
+        assert on.told[-1] == ("finished", 0.3)
 
     stage(test)
 
 
 def test_words_wait_for_somebody_to_listen() -> None:
     async def test(on: Stage) -> None:
-        saying = asyncio.create_task(on.say(0.2))
-        await asyncio.sleep(3)
+        saying = asyncio.create_task(on.say(0.1))
+        await asyncio.sleep(0)
+        assert not saying.done()
         assert on.speaker.heard == []
         on.speaker.listened.set()
         await saying
         on.out.flush()
         await on.out.wait_for_playout()
-        assert on.speaker.sound()[0] >= 3
+        assert len(on.speaker.sound()) == 10
 
     stage(test, alone=True)
-
-
-def test_a_process_that_was_held_up_does_not_hurry_afterwards() -> None:
-    async def test(on: Stage) -> None:
-        really_send = on.speaker.send
-
-        async def held_up(pcm: bytes) -> None:
-            if len(on.speaker.heard) == 20:
-                await asyncio.sleep(1.0)
-            await really_send(pcm)
-
-        on.speaker.send = held_up  # type: ignore[method-assign]
-        await on.say(1.0)
-        on.out.flush()
-        await on.out.wait_for_playout()
-        after = [at for at in on.speaker.sound() if at > 1.2]
-        assert min(b - a for a, b in zip(after[::2], after[2::2], strict=False)) >= BEAT_S - 0.001
-
-    stage(test)
 
 
 def test_closing_ends_what_is_under_way() -> None:
     async def test(on: Stage) -> None:
         await on.say(1.0)
-        await asyncio.sleep(0.1)
+        await on.began.wait()
         await on.out.aclose()
-        assert on.told[-1][0] == "interrupted"
+        assert on.kinds()[-1] == "interrupted"
         assert on.speaker.closed
         await on.out.aclose()
 
     stage(test)
+
+
+def test_a_line_that_fails_is_tried_again() -> None:
+    class Line:
+        def __init__(self) -> None:
+            self.tries = 0
+            self.through = threading.Event()
+
+        def send(self, pcm: bytes) -> None:
+            self.tries += 1
+            if self.tries == 1:
+                raise RuntimeError("not yet")
+            self.through.set()
+
+        def rest(self) -> None:
+            pass
+
+    line, told = Line(), list[Told]()
+    pacer = Pacer(
+        Reel(sample_rate=RATE, frame_s=0.01), line, silence=bytes(FRAME_BYTES), told=told.extend
+    )
+    pacer.start()
+    with pacer.holding() as reel:
+        reel.put(b"\1\1" * 2400, time.monotonic())
+    assert line.through.wait(DEADLINE_S)
+    pacer.stop()
+    sent = line.tries
+    pacer.stop()
+    assert line.tries == sent
