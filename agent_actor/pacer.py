@@ -37,13 +37,10 @@ class Pacer:
     """Owns the thread and the reel's lock. ``told`` gets what the reel has to tell, in order, from
     the thread or from whoever is ``holding`` the reel, and is to return at once."""
 
-    def __init__(
-        self, reel: Reel, line: Line, *, silence: bytes, told: Callable[[list[Told]], None]
-    ) -> None:
+    def __init__(self, reel: Reel, line: Line, told: Callable[[list[Told]], None]) -> None:
         self._reel = reel
         self._beats = Beats(reel)
         self._line = line
-        self._silence = silence
         self._told = told
         self._changed = threading.Condition()
         self._stopping = False
@@ -92,7 +89,7 @@ class Pacer:
         match step:
             case Send(frames=frames, due=due):
                 for pcm in frames:
-                    self._line.send(pcm or self._silence)
+                    self._line.send(pcm or self._reel.silence)
                 time.sleep(max(0.0, due - time.monotonic()))
             case Rest():
                 self._line.rest()

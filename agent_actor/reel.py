@@ -53,9 +53,11 @@ Told = Started | Played | Over
 class Reel:
     """Times are the caller's: ``now`` for waiting, ``wall`` for what is told."""
 
-    def __init__(self, *, sample_rate: int, frame_s: float) -> None:
+    def __init__(self, *, sample_rate: int) -> None:
         self._bytes_a_s = 2 * sample_rate
-        self._frame_bytes = 2 * round(sample_rate * frame_s)
+        self._frame_bytes = 2 * round(sample_rate * FRAME_S)
+        self.silence = bytes(self._frame_bytes)
+        """A frame of it."""
         self._paused = False
         self._told: list[Told] = []
         self._begin()

@@ -22,7 +22,7 @@ from livekit import rtc
 from livekit.agents.voice import io
 
 from agent_actor.pacer import Pacer
-from agent_actor.reel import FRAME_S, Over, Played, Reel, Started, Told
+from agent_actor.reel import Over, Played, Reel, Started, Told
 from agent_actor.speaker import Speaker
 
 log = structlog.get_logger(__name__)
@@ -49,12 +49,7 @@ class RoomOutput(io.AudioOutput):
         self._speaker = speaker
         self._heard = heard
         self._loop = asyncio.get_running_loop()
-        self._pacer = Pacer(
-            Reel(sample_rate=sample_rate, frame_s=FRAME_S),
-            speaker,
-            silence=bytes(2 * round(sample_rate * FRAME_S)),
-            told=self._note,
-        )
+        self._pacer = Pacer(Reel(sample_rate=sample_rate), speaker, self._note)
         self._told: deque[Told] = deque()
         """What is to be passed on by the loop."""
         self._subscribed: asyncio.Future[None] = self._loop.create_future()

@@ -206,8 +206,7 @@ async def _invoice(
     if simulator is None:
         return None
     total = 0
-    # A connection that was resumed keeps its session's id.
-    for provider_session in dict.fromkeys(provider_sessions):
+    for provider_session in provider_sessions:
         invoice = await _get(http, f"{simulator.control_url}/invoices/{provider_session}")
         total += int(invoice["total_pico_usd"])
     return total

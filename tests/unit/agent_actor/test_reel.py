@@ -21,14 +21,13 @@ from agent_actor.reel import (
 )
 
 RATE = 24_000
-FRAME_BYTES = 480
 
 
 class Stage:
     """A reel and its beats on a clock of their own."""
 
     def __init__(self) -> None:
-        self.reel = Reel(sample_rate=RATE, frame_s=FRAME_S)
+        self.reel = Reel(sample_rate=RATE)
         self.beats = Beats(self.reel)
         self.now = 0.0
         self.sent: list[tuple[float, bytes | None]] = []

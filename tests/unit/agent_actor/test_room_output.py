@@ -213,9 +213,7 @@ def test_a_line_that_fails_is_tried_again() -> None:
             pass
 
     line, told = Line(), list[Told]()
-    pacer = Pacer(
-        Reel(sample_rate=RATE, frame_s=0.01), line, silence=bytes(FRAME_BYTES), told=told.extend
-    )
+    pacer = Pacer(Reel(sample_rate=RATE), line, told.extend)
     pacer.start()
     with pacer.holding() as reel:
         reel.put(b"\1\1" * 2400, time.monotonic())

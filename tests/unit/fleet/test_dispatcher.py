@@ -1,6 +1,7 @@
 import asyncio
 import json
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -408,6 +409,16 @@ class TestAsync:
         assert (record.end_reason, record.error_code) == (EndReason.ACTOR_LOST, "fleet_full")
 
 
+async def asked_twice() -> tuple[World, asyncio.Future[list[Any]]]:
+    """By one key, at once, and neither has an actor yet. Both answers, errors too."""
+    # Long: this clock goes on by a second at each look.
+    world = World(deadline_s=60.0)
+    world.roster.gate = asyncio.Event()
+    asking = [asyncio.create_task(world.dispatch(idempotency_key="k")) for _ in range(2)]
+    await asyncio.sleep(0)
+    return world, asyncio.gather(*asking, return_exceptions=True)
+
+
 class TestIdempotency:
     async def test_a_repeated_request_gets_the_same_session(self, world):
         first = await world.dispatch(idempotency_key="k", body_hash="b")
@@ -423,26 +434,17 @@ class TestIdempotency:
             await world.dispatch(idempotency_key="k", body_hash="c")
 
     async def test_a_repeat_under_way_waits_for_the_agent(self):
-        # Long: this clock goes on by a second at each look.
-        world = World(deadline_s=60.0)
-        world.roster.gate = asyncio.Event()
-        first = asyncio.create_task(world.dispatch(idempotency_key="k"))
-        second = asyncio.create_task(world.dispatch(idempotency_key="k"))
-        await asyncio.sleep(0)
+        world, both = await asked_twice()
         world.roster.gate.set()
-        one, two = await asyncio.gather(first, second)
+        one, two = await both
         assert (one.record.session_id, two.record.session_id) == ("s-1", "s-1")
         assert two.record.state is SessionState.JOINED
 
     async def test_a_repeat_of_one_that_fails_meanwhile_is_told_so(self):
-        world = World(deadline_s=60.0)
-        world.roster.gate = asyncio.Event()
-        first = asyncio.create_task(world.dispatch(idempotency_key="k"))
-        second = asyncio.create_task(world.dispatch(idempotency_key="k"))
-        await asyncio.sleep(0)
+        world, both = await asked_twice()
         world.rooms.down = True
         world.roster.gate.set()
-        one, two = await asyncio.gather(first, second, return_exceptions=True)
+        one, two = await both
         assert isinstance(one, LiveKitUnavailable)
         assert isinstance(two, DispatchFailed)
         assert (two.cause_code, two.retryable) == ("livekit_unavailable", True)
@@ -450,14 +452,10 @@ class TestIdempotency:
         assert not (await world.dispatch(idempotency_key="k")).existing
 
     async def test_a_repeat_of_one_that_is_refused_meanwhile_is_refused(self):
-        world = World(deadline_s=60.0)
-        world.roster.gate = asyncio.Event()
+        world, both = await asked_twice()
         world.roster.failure = FleetFull(retry_after_s=3)
-        first = asyncio.create_task(world.dispatch(idempotency_key="k"))
-        second = asyncio.create_task(world.dispatch(idempotency_key="k"))
-        await asyncio.sleep(0)
         world.roster.gate.set()
-        refusals = await asyncio.gather(first, second, return_exceptions=True)
+        refusals = await both
         assert [type(each) for each in refusals] == [FleetFull, FleetFull]
 
     async def test_a_gone_session_gives_no_token(self, world):
