@@ -149,12 +149,7 @@ class Conductor:
         }
 
     def timings(self) -> tuple[PhaseTiming, ...]:
-        return tuple(
-            PhaseTiming(
-                phase_id=v.phase_id, entered_s=v.entered_s, left_s=v.left_s, cause=v.cause.value
-            )
-            for v in self._state.visits
-        )
+        return timings(self._state)
 
     async def begin(self) -> None:
         """Greet and enter the first phase."""
@@ -398,3 +393,12 @@ class Conductor:
         if self._prompting is not None:
             self._prompting.cancel()
             self._prompting = None
+
+
+def timings(state: phases.PhaseState) -> tuple[PhaseTiming, ...]:
+    return tuple(
+        PhaseTiming(
+            phase_id=v.phase_id, entered_s=v.entered_s, left_s=v.left_s, cause=v.cause.value
+        )
+        for v in state.visits
+    )

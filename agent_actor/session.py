@@ -21,7 +21,7 @@ from livekit.agents.llm import ChatMessage
 
 from agent_actor import lifecycle
 from agent_actor.checkpoint import CONTRACT_FIELD, Checkpoint, Resumption, resumption
-from agent_actor.conductor import Conductor
+from agent_actor.conductor import Conductor, timings
 from agent_actor.contract import (
     ActorId,
     EndReason,
@@ -45,7 +45,14 @@ from agent_actor.interviewer import Interviewer, agent_session
 from agent_actor.journal import EventKind, LiveState
 from agent_actor.journal_writer import JournalWriter
 from agent_actor.logs import scrub
-from agent_actor.messages import Allowance, Assignment, JoinReport, SessionResult, StopOrder
+from agent_actor.messages import (
+    Allowance,
+    Assignment,
+    JoinReport,
+    PhaseTiming,
+    SessionResult,
+    StopOrder,
+)
 from agent_actor.metadata import Found, wait_for_config
 from agent_actor.owned_tasks import OwnedTasks
 from agent_actor.prompting import instructions_for
@@ -183,6 +190,7 @@ class InterviewSession:
             left = await self._recall()
             if left is not None and left.life.stage is lifecycle.Stage.ENDED:
                 await joining
+                self._left = left
                 self._recorder.outcome.end(left.life.reason or EndReason.COMPLETED)
             elif left is not None and left.contract:
                 # All is known: the provider is got ready while the room is being joined.
@@ -573,6 +581,12 @@ class InterviewSession:
             error=outcome.error.code if outcome.error else None,
         )
 
+    def _phases(self) -> tuple[PhaseTiming, ...]:
+        """All that the interview was in, by whichever actor."""
+        if self._conductor is not None:
+            return self._conductor.timings()
+        return timings(self._left.phases) if self._left is not None else ()
+
     def _result(self) -> SessionResult:
         outcome = self._recorder.outcome
         error = outcome.error
@@ -585,7 +599,7 @@ class InterviewSession:
             error=scrub(str(error)) if error else None,
             retryable=bool(error and error.retryable),
             usage=self._spending.last_report if self._spending else None,
-            phases=self._conductor.timings() if self._conductor else (),
+            phases=self._phases(),
             metadata_wait_s=outcome.metadata_wait_s,
             first_audio_s=outcome.first_audio_s,
             duration_s=time.monotonic() - self._started,

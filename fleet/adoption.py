@@ -79,12 +79,12 @@ async def watch(
 
 
 async def handed_over(record: SessionRecord, journal: JournalReader) -> bool:
-    """Whether its actor has left it to another."""
+    """Whether its actor has left it to another. What its predecessor left behind is not its own."""
     try:
         live = await journal.live(record.session_id)
     except FleetError:
         return False
-    return live is not None and live.handed_over
+    return live is not None and live.handed_over and live.attempt in (0, record.attempt)
 
 
 async def last_words(record: SessionRecord, journal: JournalReader) -> SessionResult | None:

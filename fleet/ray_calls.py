@@ -144,8 +144,12 @@ def exists(name: str, namespace: str) -> bool:
 
 
 def names(namespace: str, prefix: str = "") -> list[str]:
-    """Named actors that are alive, being made or being restarted."""
-    everywhere = ray.util.list_named_actors(all_namespaces=True)
+    """Named actors that are alive, being made or being restarted. Raises ControlPlaneUnavailable
+    where the head does not answer."""
+    try:
+        everywhere = ray.util.list_named_actors(all_namespaces=True)
+    except RayError as error:
+        raise _translated(error, "ray") from error
     return sorted(
         actor["name"]
         for actor in everywhere

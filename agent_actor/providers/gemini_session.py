@@ -56,6 +56,9 @@ FAREWELL_S = 1.0
 FROZEN_AFTER_S = 12.0
 """A connection on which an answer is due is given up when for so long neither a word comes nor an
 answer to a ping. Those can take long while the model is busy."""
+PING_EVERY_S = 3.0
+"""Meanwhile: the time counts from the last answer, so one that freezes is found that much sooner
+than it would be if it were asked once."""
 
 log = structlog.get_logger(__name__)
 
@@ -194,16 +197,16 @@ class TappedSession(realtime_api.RealtimeSession):
             self._silent = asyncio.create_task(self._find_out(session))
 
     async def _find_out(self, session: AsyncSession) -> None:
-        """Neither a word nor a pong for too long: the plugin then hears that it is over."""
-        alive = False
+        """Asks until a word comes. Neither that nor a pong for too long: the plugin then hears that
+        it is over."""
+        loop = asyncio.get_running_loop()
+        alive_at = loop.time()
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(FROZEN_AFTER_S):
-                await (await session._ws.ping())
-                alive = True
-        if alive:
-            # It thinks. It is asked again if it does so for as long.
-            await asyncio.sleep(FROZEN_AFTER_S)
-            return
+            while True:
+                async with asyncio.timeout_at(alive_at + FROZEN_AFTER_S):
+                    await (await session._ws.ping())
+                alive_at = loop.time()  # It thinks.
+                await asyncio.sleep(PING_EVERY_S)
         log.warning("no word from the provider, the connection is given up")
         # Closing it properly would wait for an answer once more.
         session._ws.transport.abort()

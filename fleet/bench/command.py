@@ -11,7 +11,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,11 +31,17 @@ WIDTH = 150
 """Where nobody looks at a terminal (CI, a file) 80 columns would break every cell."""
 
 
+def _kept_nowhere(measured: Measured) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions:
     smoke: bool = False
     seed: int = SEED
     """Of everything that is drawn."""
+    keep: Callable[[Measured], None] = _kept_nowhere
+    """Told now and then what there is so far, it is in ``out/NAME.so-far.json`` until the whole
+    is: of a long run that is lost not all is lost."""
 
 
 Measure = Callable[[BenchOptions, Progress], Awaitable[Measured]]
@@ -48,10 +54,26 @@ def bench_main(
 ) -> int:
     """The process's exit code. Prints the table, writes ``out/NAME.json``."""
     arguments = _parser(name, about).parse_args(argv)
-    options = BenchOptions(smoke=arguments.smoke, seed=arguments.seed)
     configure_logs(f"bench-{name}", level="ERROR")
     console = Console() if Console().is_terminal else Console(width=WIDTH)
     date, load_before, began = datetime.now(UTC), load_average(), time.monotonic()
+
+    def result(measured: Measured) -> BenchResult:
+        return BenchResult(
+            name=name,
+            measured=measured,
+            smoke=arguments.smoke,
+            machine=this_machine(),
+            date=date.isoformat(timespec="seconds"),
+            load_before=load_before,
+            duration_s=round(time.monotonic() - began, 1),
+        )
+
+    def keep(measured: Measured) -> None:
+        so_far = result(measured)
+        write(replace(so_far, name=f"{name}.so-far"), arguments.out)
+
+    options = BenchOptions(smoke=arguments.smoke, seed=arguments.seed, keep=keep)
     try:
         measured = asyncio.run(_until_signal(measure(options, Progress())))
     except FleetError as error:
@@ -59,18 +81,11 @@ def bench_main(
         return 1
     if measured is None:
         return INTERRUPTED
-    result = BenchResult(
-        name=name,
-        measured=measured,
-        smoke=options.smoke,
-        machine=this_machine(),
-        date=date.isoformat(timespec="seconds"),
-        load_before=load_before,
-        duration_s=round(time.monotonic() - began, 1),
-    )
-    console.print(table(result))
-    console.print(f"written to {write(result, arguments.out)}")
-    return 1 if result.missed else 0
+    found = result(measured)
+    console.print(table(found))
+    console.print(f"written to {write(found, arguments.out)}")
+    (arguments.out / replace(found, name=f"{name}.so-far").file_name).unlink(missing_ok=True)
+    return 1 if found.missed else 0
 
 
 def write(result: BenchResult, folder: Path) -> Path:

@@ -18,7 +18,6 @@ from fleet.bench.chaos.stage import Stage, open_stage
 from fleet.bench.command import BenchOptions, bench_main
 from fleet.bench.progress import Progress
 from fleet.bench.report import Bar, Judgement, Measured, together
-from fleet.errors import FleetError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,13 +55,17 @@ async def _all(
                         found[fault.name] = await _one(
                             stage, fault, _trials(fault, options, progress, trials)
                         )
+                        options.keep(together(found))
                         if _failed(found[fault.name]):
                             break
                         await stage.settle()
-            except (FleetError, ExceptionGroup) as error:
+            except Exception as error:
+                # Whatever it is: an hour of the others must not go with it.
+                problem = _problems(error)
                 if len(left) == before:
-                    problem = "; ".join(map(str, _leaves(error)))
                     found[left.pop(0).name] = _did_not_run(f"no stage: {problem}")
+                else:
+                    progress.tell(f"the stage was not closed well: {problem}")
     return together(found)
 
 
@@ -70,9 +73,8 @@ async def _one(stage: Stage, fault: Fault, trials: Trials) -> Measured:
     trials.progress.tell(f"{fault.name}: {fault.about}")
     try:
         return await fault.run(stage, trials)
-    except* Exception as group:
-        problems = "; ".join(f"{type(e).__name__}: {e}" for e in _leaves(group))
-    return _did_not_run(problems)
+    except Exception as error:
+        return _did_not_run(_problems(error))
 
 
 def _trials(fault: Fault, options: BenchOptions, progress: Progress, trials: int | None) -> Trials:
@@ -101,6 +103,10 @@ def _did_not_run(problem: str) -> Measured:
 
 def _failed(measured: Measured) -> bool:
     return any(bar.name == _RAN for bar in measured.bars)
+
+
+def _problems(error: Exception) -> str:
+    return "; ".join(f"{type(each).__name__}: {each}" for each in _leaves(error))
 
 
 def _leaves(group: BaseException) -> Iterator[BaseException]:

@@ -185,7 +185,7 @@ async def _strike_at(interview: Interview, strike: Strike, attempt: int) -> Stru
         phase_before=live.phase_id if live else None,
         at=await interview.kill_actor(),
     )
-    restored = await interview.carried_on(attempt, CARRIED_ON_S)
+    restored = await interview.carried_on(attempt - 1, CARRIED_ON_S)
     if restored is not None:
         struck.carried_on = True
         struck.phase_after = restored.data["phase_id"]

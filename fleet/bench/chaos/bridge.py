@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import httpx
 from livekit import api
 from livekit.protocol.room import RoomConfiguration
 
@@ -301,7 +302,10 @@ async def _at_rest(stage: Stage) -> None:
     """Returns with every slot free but the witness's, and the pool full."""
 
     async def at_rest() -> bool:
-        pool = await stage.pool()
+        try:
+            pool = await stage.pool()
+        except httpx.HTTPError:
+            return False
         return pool["live"] <= 1 and pool["reserved"] == 0 and pool["warm"] >= FAULT.needs.warm
 
     if not await until(at_rest, GONE_S):

@@ -59,7 +59,7 @@ async def run(stage: Stage, trials: Trials) -> Measured:
                 advance(1)
     courses = population.courses
     return Measured(
-        bars=(*bars(strikes, courses, trials), evidence.of_refusals(population.refused)),
+        bars=(*bars(strikes, courses, trials), *population.left_out()),
         seeds=(trials.seed,),
         data={
             "strikes": [asdict(each) for each in strikes],

@@ -191,10 +191,21 @@ def of_waits(courses: Sequence[Course], most_s: float) -> Iterator[Bar]:
     yield exactly("turns of participants that got no answer", lost, 0, "")
 
 
-def of_refusals(refused: Sequence[str]) -> Bar:
-    """Interviews that could not be begun are among no others."""
-    detail = "; ".join(sorted(set(refused)))[:200]
-    return exactly("dispatches that failed for good", len(refused), 0, "", detail)
+def left_out(refused: Sequence[str], unseen: Sequence[str]) -> Iterator[Bar]:
+    """Interviews that could not be begun, and those of which it could not be found out how they
+    went, are among no others."""
+    yield exactly("dispatches that failed for good", len(refused), 0, "", _briefly(refused))
+    name = "interviews that could not be followed to their end"
+    yield exactly(name, len(unseen), 0, "", _briefly(unseen))
+
+
+def broken_off(problems: Sequence[str]) -> Iterator[Bar]:
+    """Trials that came to nothing by what is no fault of the fleet's, or may be."""
+    yield exactly("trials broken off", len(problems), 0, "", _briefly(problems))
+
+
+def _briefly(problems: Sequence[str]) -> str:
+    return "; ".join(sorted(set(problems)))[:200]
 
 
 def percent(part: int, whole: int) -> float | None:

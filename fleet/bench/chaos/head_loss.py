@@ -47,18 +47,26 @@ class Outage:
 async def run(stage: Stage, trials: Trials) -> Measured:
     dice = trials.dice("head_loss")
     outages: list[Outage] = []
+    broken: list[str] = []
     # Asked for until there is a head again, by callers who do not give up.
     async with talking(stage, nodes.UNDER_WAY, patience_s=DISPATCHED_S) as population:
         with trials.progress.steps("heads lost", trials.count) as advance:
             for _ in range(trials.count):
-                await population.wait_talking(1)
-                await asyncio.sleep(dice.uniform(*APART_S))
-                outages.append(await _out(stage, dice, population))
-                trials.progress.tell(f"head lost: {outages[-1]}")
+                try:
+                    await population.wait_talking(1)
+                    await asyncio.sleep(dice.uniform(*APART_S))
+                    outages.append(await _out(stage, dice, population))
+                    trials.progress.tell(f"head lost: {outages[-1]}")
+                except FleetError as error:
+                    broken.append(str(error))
                 advance(1)
     courses = list(population.courses)
     return Measured(
-        bars=(*bars(outages, courses, trials), evidence.of_refusals(population.refused)),
+        bars=(
+            *bars(outages, courses, trials),
+            *population.left_out(),
+            *evidence.broken_off(broken),
+        ),
         seeds=(trials.seed,),
         data={
             "outages": [asdict(each) for each in outages],
@@ -69,8 +77,10 @@ async def run(stage: Stage, trials: Trials) -> Measured:
 
 async def _out(stage: Stage, dice: Random, population: Population) -> Outage:
     head = CLUSTER.cluster.head
-    node_id = (await nodes.seen(stage))[head.address]["node_id"]
-    there = {actor.name for actor in await cluster.living() if actor.node_id == node_id}
+    # By address: the head before it may still be listed, by another id.
+    seen = await nodes.all_seen(stage)
+    ids = {node["node_id"] for node in seen if node["address"] == head.address}
+    there = {actor.name for actor in await cluster.living() if actor.node_id in ids}
     struck, killed = list(population.talking), time.time()
     await asyncio.to_thread(head.kill)
     await asyncio.sleep(dice.uniform(*AWAY_S))

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from agent_actor.contract import Provider
 from agent_actor.journal import EventKind, JournalEvent, LiveState
 from fleet.bench.chaos import cluster, evidence
@@ -17,6 +19,7 @@ from fleet.budget.account import Account
 from fleet.crew import actor_name
 from fleet.errors import BudgetUnavailable, StoreUnavailable
 from fleet.local.crowd import Participant
+from fleet.local.errors import LocalPartError
 from fleet.local.told import Told
 from fleet.records import SessionRecord
 
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
     from fleet.bench.chaos.stage import Stage
 
 SUMMARY_S = 20.0
-CLOSED_S = 60.0
+STOPPED_S = 60.0
+CLOSED_S = 120.0
+"""More than the longest pause between two tries to close one (``fleet.steps``)."""
 _PAGE = 1000
 
 
@@ -95,13 +100,15 @@ class Interview:
         """When, in epoch seconds."""
         return cluster.kill_process((await self.actor()).pid)
 
-    async def carried_on(self, attempt: int, deadline_s: float) -> JournalEvent | None:
-        """What attempt ``attempt`` wrote when it took up the interview; None: it has not."""
+    async def carried_on(self, after: int, deadline_s: float) -> JournalEvent | None:
+        """What the first attempt after ``after`` wrote that took up the interview: one that could
+        not is followed by another. None: none has."""
 
         async def taken_up() -> JournalEvent | None:
             with suppress(StoreUnavailable):
-                written = await self.journal(EventKind.RECOVERY, attempt)
-                return next((event for event in written if "resumption" in event.data), None)
+                for event in await self.journal(EventKind.RECOVERY):
+                    if event.attempt > after and "gap_s" in event.data:
+                        return event
             return None
 
         return await until(taken_up, deadline_s)
@@ -119,8 +126,18 @@ class Interview:
         return await until(gone, deadline_s, poll_s=0.2) or await self.record()
 
     async def stop(self) -> None:
-        """As an operator does. One that is over is left so."""
-        await self._stage.http.delete(f"/v1/sessions/{self.id}")
+        """As an operator does, until it is accepted. One that is over is left so. Raises
+        LocalPartError."""
+
+        async def accepted() -> bool:
+            # The ingress may be what is struck.
+            with suppress(httpx.HTTPError):
+                answer = await self._stage.http.delete(f"/v1/sessions/{self.id}")
+                return not answer.is_server_error
+            return False
+
+        if not await until(accepted, STOPPED_S, poll_s=0.2):
+            raise LocalPartError(f"{self.id} could not be ended within {STOPPED_S:g} s")
 
     async def summary(self) -> dict[str, Any]:
         """What the participant measured, once it is out of the room; what there is otherwise."""

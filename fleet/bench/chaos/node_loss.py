@@ -23,6 +23,7 @@ from fleet.bench.report import Bar, Measured, at_least, exactly, only_shown
 from fleet.bench.waiting import until
 from fleet.clients import BUDGET
 from fleet.crew import ACTOR_PREFIX
+from fleet.errors import FleetError
 from fleet.roster_actor import ROSTER, SUPERVISOR
 
 CARRIED_ON_S = 90.0
@@ -43,17 +44,26 @@ class Loss:
 async def run(stage: Stage, trials: Trials) -> Measured:
     dice = trials.dice("node_loss")
     losses: list[Loss] = []
+    broken: list[str] = []
     async with talking(stage, nodes.UNDER_WAY) as population:
         with trials.progress.steps("nodes lost", trials.count) as advance:
             for _ in range(trials.count):
-                await nodes.full_pool(stage)
-                await asyncio.sleep(dice.uniform(*APART_S))
-                losses.append(await _lose_one(stage, dice, population))
-                trials.progress.tell(f"node lost: {losses[-1]}")
+                try:
+                    await REPLACED.complete()
+                    await nodes.full_pool(stage)
+                    await asyncio.sleep(dice.uniform(*APART_S))
+                    losses.append(await _lose_one(stage, dice, population))
+                    trials.progress.tell(f"node lost: {losses[-1]}")
+                except* FleetError as group:
+                    broken.extend(map(str, group.exceptions))
                 advance(1)
     courses = list(population.courses)
     return Measured(
-        bars=(*bars(losses, courses, trials), evidence.of_refusals(population.refused)),
+        bars=(
+            *bars(losses, courses, trials),
+            *population.left_out(),
+            *evidence.broken_off(broken),
+        ),
         seeds=(trials.seed,),
         data={
             "losses": [asdict(each) for each in losses],
@@ -84,7 +94,7 @@ async def _lose_one(stage: Stage, dice: Random, population: Population) -> Loss:
 
 async def _carried_on(interview: Interview, attempt: int, began: float) -> list[float | None]:
     """How long it took until another actor had it; None: none had by the deadline. Nothing of an
-    interview that had come to its end before anybody could miss its actor."""
+    interview that had come to its end, whoever wrote that down: a node may be lost in a goodbye."""
 
     async def known() -> bool:
         record = await interview.record()
@@ -92,10 +102,10 @@ async def _carried_on(interview: Interview, attempt: int, began: float) -> list[
 
     await until(known, CARRIED_ON_S)
     record = await interview.record()
-    if record.attempt == attempt and record.end_reason is EndReason.COMPLETED:
+    if record.is_gone and record.end_reason is EndReason.COMPLETED:
         return []
     left_s = began + CARRIED_ON_S - time.time()
-    taken_up = await interview.carried_on(attempt + 1, max(0.0, left_s))
+    taken_up = await interview.carried_on(attempt, max(0.0, left_s))
     return [None if taken_up is None else taken_up.at - began]
 
 

@@ -67,6 +67,11 @@ class SeveralNodes:
     async def add(self) -> None:
         await asyncio.to_thread(self.cluster.add, _NODE)
 
+    async def complete(self) -> None:
+        """Where a trial before left a node too few. Raises LocalPartError."""
+        while len(self.cluster.nodes) < self._count:
+            await self.add()
+
     async def take_away(self, node: RayNode) -> None:
         """As Kubernetes ends a pod."""
         await asyncio.to_thread(node.close)
@@ -79,8 +84,13 @@ class SeveralNodes:
 
 
 async def seen(stage: Stage) -> dict[str, Any]:
-    """What ``GET /v1/nodes`` says, by address. An ingress that is just being replaced is asked
-    again. Raises LocalPartError."""
+    """``all_seen`` by address, which is each node's own but the head's: that keeps it."""
+    return {node["address"]: node for node in await all_seen(stage)}
+
+
+async def all_seen(stage: Stage) -> list[Any]:
+    """What ``GET /v1/nodes`` says. An ingress that is just being replaced is asked again. Raises
+    LocalPartError."""
 
     async def answered() -> list[Any] | None:
         try:
@@ -92,7 +102,7 @@ async def seen(stage: Stage) -> dict[str, Any]:
     nodes = await until(answered, ANSWER_S)
     if nodes is None:
         raise LocalPartError(f"the API did not say what nodes there are within {ANSWER_S:g} s")
-    return {node["address"]: node for node in nodes}
+    return nodes
 
 
 async def drain(stage: Stage, node: RayNode, deadline_s: float) -> None:

@@ -38,7 +38,7 @@ class Outages:
     outages: Sequence[Outage]
     interviews: Sequence[Interview]
     courses: Sequence[Course]
-    refused: Sequence[str]
+    left_out: Sequence[Bar]
 
 
 async def _run(
@@ -59,7 +59,7 @@ async def _run(
         outages=outages,
         interviews=list(seen.values()),
         courses=list(population.courses),
-        refused=list(population.refused),
+        left_out=list(population.left_out()),
     )
 
 
@@ -90,7 +90,7 @@ def _measured(
         bars=(
             *_strikes(found, trials),
             *bars(found, trials),
-            evidence.of_refusals(found.refused),
+            *found.left_out,
         ),
         seeds=(trials.seed,),
         data={

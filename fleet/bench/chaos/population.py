@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from agent_actor.contract import Provider
+from fleet.bench.chaos import evidence
 from fleet.bench.chaos.evidence import Course
 from fleet.bench.chaos.interview import Interview
+from fleet.bench.report import Bar
 from fleet.bench.waiting import until
 from fleet.errors import FleetError
 from fleet.local.errors import LocalPartError
@@ -24,18 +26,23 @@ HEARD_S = 120.0
 
 
 class Population:
-    """``courses`` are those of interviews that are over. ``refused``: dispatches that failed."""
+    """``courses`` are those of interviews that are over. ``refused``: dispatches that failed.
+    ``unseen``: interviews of which it could not be found out how they went, and why."""
 
     def __init__(self, stage: Stage, options: Mapping[str, Any]) -> None:
         self.under_way: list[Interview] = []
         self.courses: list[Course] = []
         self.refused: list[str] = []
+        self.unseen: list[str] = []
         self.asking = 0
         """Dispatches under way."""
         self._stage = stage
         self._options = options
         self._providers = itertools.cycle(Provider)
         self._over = asyncio.Event()
+
+    def left_out(self) -> Iterator[Bar]:
+        return evidence.left_out(self.refused, self.unseen)
 
     @property
     def talking(self) -> list[Interview]:
@@ -65,7 +72,10 @@ class Population:
             finally:
                 self.asking -= 1
             self.under_way.append(interview)
-            self.courses.append(await interview.course(OVER_S))
+            try:
+                self.courses.append(await interview.course(OVER_S))
+            except FleetError as error:
+                self.unseen.append(f"{interview.id}: {error}")
             self.under_way.remove(interview)
 
     def come_to_an_end(self) -> None:

@@ -108,7 +108,7 @@ async def _strike(stage: Stage, interview: Interview, after_s: float) -> Hit:
     await stage.at_connection(interview.provider, interview.mark, "drop")
     return Hit(
         phase_id=before.phase_id if before else None,
-        taken_up=await interview.carried_on(2, CARRIED_ON_S),
+        taken_up=await interview.carried_on(1, CARRIED_ON_S),
     )
 
 

@@ -21,6 +21,7 @@ from fleet.bench.chaos.stage import TTFA_MS, Stage
 from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, Measured, at_least, exactly, only_shown
 from fleet.bench.waiting import until
+from fleet.errors import FleetError
 from fleet.nodes import NodeState
 
 DRAINED_S = 180.0
@@ -54,18 +55,27 @@ class Moved:
 async def run(stage: Stage, trials: Trials) -> Measured:
     dice = trials.dice("rolling_drain")
     replaced: list[Replacement] = []
+    broken: list[str] = []
     known: dict[str, Interview] = {}
     async with talking(stage, nodes.UNDER_WAY) as population:
         with trials.progress.steps("nodes replaced", trials.count) as advance:
             for _ in range(trials.count):
-                await asyncio.sleep(dice.uniform(*APART_S))
-                replaced.append(await _replace(stage, dice, population, known))
-                trials.progress.tell(f"node replaced: {replaced[-1]}")
+                try:
+                    await REPLACED.complete()
+                    await asyncio.sleep(dice.uniform(*APART_S))
+                    replaced.append(await _replace(stage, dice, population, known))
+                    trials.progress.tell(f"node replaced: {replaced[-1]}")
+                except FleetError as error:
+                    broken.append(str(error))
                 advance(1)
     moved = [move for interview in known.values() for move in await _moves(interview)]
     courses = list(population.courses)
     return Measured(
-        bars=tuple(bars(replaced, moved, courses, population.refused, trials)),
+        bars=(
+            *bars(replaced, moved, courses, trials),
+            *population.left_out(),
+            *evidence.broken_off(broken),
+        ),
         seeds=(trials.seed,),
         data={
             "replaced": [asdict(each) for each in replaced],
@@ -126,7 +136,6 @@ def bars(
     replaced: Sequence[Replacement],
     moved: Sequence[Moved],
     courses: Sequence[Course],
-    refused: Sequence[str],
     trials: Trials,
 ) -> Iterator[Bar]:
     drained = [each for each in replaced if each.took_s is not None]
@@ -137,7 +146,6 @@ def bars(
     lost = sum(course.attempts - 1 for course in courses) - len(moved)
     name = "interviews whose actor was lost, not handed over"
     yield exactly(name, lost, 0, "", f"{len(moved)} handed over")
-    yield evidence.of_refusals(refused)
     beyond = sum(course.money.bounded_micro_usd for course in courses if course.money)
     # Each attempt is rounded up to whole micro-dollars once, the invoices are not.
     most = sum(course.attempts for course in courses)

@@ -199,7 +199,10 @@ class Stage:
         url, match = self.simulator(provider).control_url, {"match": mark}
 
         async def closed() -> bool:
-            return not (await self._get(f"{url}/sessions", match))["sessions"]
+            try:
+                return not (await self._get(f"{url}/sessions", match))["sessions"]
+            except httpx.TransportError:
+                return False
 
         if not await until(closed, SETTLE_S):
             raise LocalPartError(f"{provider.value}: a connection is still open at the simulator")

@@ -31,6 +31,7 @@ from fleet.bench.report import Bar, Measured, at_least, at_most, exactly, only_s
 from fleet.bench.waiting import until
 from fleet.clients import RayBudgetClient
 from fleet.crew import SESSION_ACTOR, actor_name
+from fleet.errors import FleetError
 from fleet.ray_calls import ActorOptions
 from fleet.reaping import ReapLimits
 from fleet.stopping import cancelled
@@ -78,13 +79,15 @@ LIMITS_S = {
 class Laid:
     """One zombie, from ``began``, in epoch seconds. ``beyond_s``: how long beyond its limit it was
     there; None: it still was when the hunt was given up. ``carried_on``: whether a stuck session's
-    interview went on."""
+    interview went on. ``process_s``: how long beyond the limit its process was there, which stands
+    still."""
 
     kind: Zombie
     began: float
     beyond_s: float | None
     end_reason: str | None = None
     carried_on: bool | None = None
+    process_s: float | None = None
     money: Money | None = None
 
     def outlived(self, kill: float) -> bool:
@@ -112,13 +115,16 @@ class Ground:
 
 
 async def run(stage: Stage, trials: Trials) -> Measured:
-    ground, laid = Ground(stage), []
+    ground, laid, broken = Ground(stage), [], []
     each = [(kind, number) for number in range(trials.count) for kind in Zombie]
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(kind: Zombie, number: int) -> None:
         async with gate:
-            laid.append(await _LAY[kind](ground, trials.dice("zombies", kind, number)))
+            try:
+                laid.append(await _LAY[kind](ground, trials.dice("zombies", kind, number)))
+            except FleetError as error:
+                broken.append(f"{kind}: {error}")
         advance(1)
 
     killing = asyncio.create_task(ground.keep_killing(trials.dice("zombies", "supervisor")))
@@ -130,7 +136,7 @@ async def run(stage: Stage, trials: Trials) -> Measured:
     finally:
         await cancelled(killing)
     return Measured(
-        bars=tuple(bars(laid, ground.kills, trials)),
+        bars=(*bars(laid, ground.kills, trials), *evidence.broken_off(broken)),
         seeds=(trials.seed,),
         data={"zombies": [asdict(each) for each in laid], "supervisor_killed": ground.kills},
     )
@@ -151,6 +157,10 @@ def bars(laid: Sequence[Laid], kills: Sequence[float], trials: Trials) -> Iterat
     yield only_shown("supervisors killed", len(kills), "")
     stuck = [each.carried_on for each in laid if each.carried_on is not None]
     yield exactly("stuck loops whose interviews went on", stuck.count(True), len(stuck), "")
+    stopped = [each.process_s for each in laid if each.process_s is not None]
+    detail = "5 s of it Ray waits for a process that is stopped"
+    name = "stuck loop: its process gone after its limit"
+    yield only_shown(name, max(stopped, default=None), "s", detail)
     yield from evidence.of_money([each.money for each in laid if each.money is not None])
 
 
@@ -200,13 +210,19 @@ async def _stuck(ground: Ground, dice: Random) -> Laid:
         with await _frozen(interview):
 
             async def dead() -> bool:
+                """By Ray's table: from then on the actor has neither name nor place. A process that
+                is stopped cannot obey, Ray kills it 5 s later."""
+                return all(each.name != actor.name for each in await cluster.living())
+
+            async def no_process() -> bool:
                 return not psutil.pid_exists(actor.pid)
 
             beyond_s = await _gone(dead, began + STUCK_S)
-    carried_on = await interview.carried_on(2, AGAIN_S) is not None
+            process_s = await _gone(no_process, began + STUCK_S)
+    carried_on = await interview.carried_on(1, AGAIN_S) is not None
     await ground.stage.end_all([interview])
     laid = await _session(ground.stage, interview, Zombie.STUCK, began, beyond_s)
-    return replace(laid, carried_on=carried_on)
+    return replace(laid, carried_on=carried_on, process_s=process_s)
 
 
 async def _orphan_room(ground: Ground, dice: Random) -> Laid:

@@ -52,6 +52,7 @@ class Found:
     shrunk_to: int | None = None
     courses: list[Course] = field(default_factory=list)
     dispatches_refused: list[str] = field(default_factory=list)
+    not_followed: list[str] = field(default_factory=list)
     in_the_ledger: dict[str, Any] = field(default_factory=dict)
 
 
@@ -80,6 +81,7 @@ class Rehearsal:
         for population in self._populations:
             self.found.courses += population.courses
             self.found.dispatches_refused += population.refused
+            self.found.not_followed += population.unseen
         answer = await new.stage.http.get("/v1/studies/chaos/cost")
         answer.raise_for_status()
         self.found.in_the_ledger = answer.json()
@@ -117,7 +119,7 @@ class Rehearsal:
         self._tell("node loss", f"a node with {plural(struck, 'interview')} is killed")
 
         async def carried_on() -> bool:
-            looks = (i.carried_on(attempt + 1, 0.0) for i, attempt in under_way)
+            looks = (i.carried_on(attempt, 0.0) for i, attempt in under_way)
             seen = [event for event in await asyncio.gather(*looks) if event is not None]
             self.found.carried_on_s = [event.at - began for event in seen]
             return len(seen) >= struck
@@ -224,7 +226,7 @@ def bars(found: Found) -> Iterator[Bar]:
     yield at_least("nodes of the second cluster", found.shrunk_from, 2, "")
     yield exactly("nodes when all was over", found.shrunk_to, 1, "")
     yield from evidence.of_courses(found.courses)
-    yield evidence.of_refusals(found.dispatches_refused)
+    yield from evidence.left_out(found.dispatches_refused, found.not_followed)
     yield from _of_the_ledger(found.in_the_ledger, found.courses)
     yield only_shown("until the first cluster was empty", took, "s")
     if found.carried_on_s:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -21,7 +22,7 @@ from fleet.bench.chaos.node_loss import Loss
 from fleet.bench.chaos.registry import FAULTS
 from fleet.bench.command import BenchOptions
 from fleet.bench.progress import Progress
-from fleet.bench.report import Bar, Judgement, Measured, at_most
+from fleet.bench.report import Bar, Judgement, Measured, at_most, exactly
 from fleet.local.errors import LocalPartError
 from fleet.local.told import Told
 from fleet.records import SessionRecord
@@ -129,8 +130,8 @@ class TestCourses:
         assert len(missed(list(evidence.of_waits([course(), course(unanswered=1)], 3.0)))) == 1
 
     def test_interviews_that_could_not_be_begun_are_told(self) -> None:
-        assert missed([evidence.of_refusals(["fleet_full"])])
-        assert not missed([evidence.of_refusals([])])
+        assert len(missed(list(evidence.left_out(["fleet_full"], ["s-1: no invoice"])))) == 2
+        assert not missed(list(evidence.left_out([], [])))
 
     def test_without_any_nothing_is_shown_to_hold(self) -> None:
         assert missed(list(evidence.of_courses([])))
@@ -195,6 +196,29 @@ async def test_faults_without_a_stage_are_missed_and_the_run_ends(
     assert all("no Redis" in bar.detail for bar in found.bars)
 
 
+async def test_what_was_measured_outlives_a_stage_that_is_not_closed_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @asynccontextmanager
+    async def open_stage(*_: object) -> AsyncIterator[Stage]:
+        yield Stage()
+        raise RuntimeError("no head")
+
+    class Stage:
+        async def settle(self) -> None: ...
+
+    async def run(_stage: object, _trials: Trials) -> Measured:
+        return Measured(bars=(exactly("lost", 0, 0, ""),), data={})
+
+    monkeypatch.setattr(chaos, "open_stage", open_stage)
+    kept: list[Measured] = []
+    options = BenchOptions(smoke=True, keep=kept.append)
+    faults = [replace(fault("one", 1), run=run), replace(fault("another", 2), run=run)]
+    found = await chaos._all(faults, options, Progress(), None)
+    assert [bar.judgement for bar in found.bars] == [Judgement.HELD] * 2
+    assert [len(measured.bars) for measured in kept] == [1, 2]
+
+
 class TestNodes:
     def test_an_interview_that_nobody_takes_up_is_missed(self) -> None:
         well = Loss(with_it=["budget"], carried_on_s=[1.0, 4.0])
@@ -209,6 +233,10 @@ class TestNodes:
     async def test_one_that_had_come_to_its_end_was_not_struck(self) -> None:
         gone = Struck(state=SessionState.GONE, end_reason=EndReason.COMPLETED)
         assert await node_loss._carried_on(gone, 1, 0.0) == []
+        by_its_successor = Struck(
+            state=SessionState.GONE, end_reason=EndReason.COMPLETED, attempt=2
+        )
+        assert await node_loss._carried_on(by_its_successor, 1, 0.0) == []
         given_up = Struck(state=SessionState.GONE, end_reason=EndReason.ACTOR_LOST)
         assert await node_loss._carried_on(given_up, 1, 0.0) == [None]
 
@@ -247,5 +275,5 @@ class Struck(Interview):
     async def record(self) -> SessionRecord:
         return self._known
 
-    async def carried_on(self, attempt: int, deadline_s: float) -> None:
+    async def carried_on(self, after: int, deadline_s: float) -> None:
         return None

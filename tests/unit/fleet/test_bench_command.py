@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from fleet.bench.command import BenchOptions, bench_main
 from fleet.bench.progress import Progress
-from fleet.bench.report import BenchResult, Measured, at_most
+from fleet.bench.report import BenchResult, Measured, at_most, exactly
 from fleet.local.errors import LocalPartError
 
 
@@ -41,8 +42,27 @@ def test_options_reach_the_benchmark(tmp_path: Path) -> None:
         return Measured(bars=())
 
     assert run(measure, tmp_path, "--smoke", "--seed", "3") == 0
-    assert seen == [BenchOptions(smoke=True, seed=3)]
+    assert [(options.smoke, options.seed) for options in seen] == [(True, 3)]
     assert (tmp_path / "some.smoke.json").exists()
+
+
+def test_what_there_is_so_far_is_kept_until_the_whole_is(tmp_path: Path) -> None:
+    so_far = tmp_path / "some.so-far.json"
+
+    async def lost(options: BenchOptions, _: Progress) -> Measured:
+        options.keep(Measured(bars=(exactly("lost", 0, 0, ""),)))
+        raise LocalPartError("the machine is full")
+
+    assert run(lost, tmp_path) == 1
+    assert json.loads(so_far.read_text())["measured"]["bars"][0]["name"] == "lost"
+
+    async def whole(options: BenchOptions, _: Progress) -> Measured:
+        options.keep(Measured(bars=()))
+        assert so_far.exists()
+        return Measured(bars=())
+
+    assert run(whole, tmp_path) == 0
+    assert not so_far.exists()
 
 
 def test_a_part_that_does_not_start_is_one_line(
