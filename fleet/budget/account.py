@@ -4,8 +4,8 @@ Pure. Reports are cumulative per attempt, and only the highest ``seq`` of an att
 any order, loss or repetition of them ends in the same total. An attempt that is over without a
 final report (its actor was lost) is charged what it still had at risk by its last report; its
 final report, if it comes after all, puts the true figure in place of that. What it may have
-spent beyond that, within its last allowance and unheard, is not charged, but kept back from the
-attempts after it: so the limit holds whatever got lost.
+spent beyond that, within its last allowance, by its own bounds and unheard, is not charged, but
+kept back from the attempts after it: so the limit holds whatever got lost.
 
 Money is kept by provider, as each attempt may use another: each provider's part is rounded up to
 micro-dollars once, and what was spent is the sum of those.
@@ -14,6 +14,7 @@ micro-dollars once, and what was spent is the sum of those.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,10 @@ from fleet.budget.costs import Bucket, SessionCost, as_minutes, minute_of
 from fleet.budget.policy import Grant
 from fleet.budget.sums import Figures
 from fleet.budget.thresholds import Mark
+
+OUTLIVES_S = 5.0
+"""So long an attempt that is given up, and lives after all, may spend on: with its next report, a
+second later, it hears that it is over, and its successor puts it out of the room."""
 
 
 @dataclass(kw_only=True)
@@ -194,12 +199,16 @@ class Account:
         elif self.told_to_end_at is None:
             self.told_to_end_at = now
 
-    def give_up(self) -> None:
-        """A further attempt begins: of the one before nothing is sure but what it was allowed."""
+    def give_up(self, now: float) -> None:
+        """A further attempt begins: of the one before nothing is sure but what it was allowed, and
+        that a call costs no more in a time than it can. Without the latter three actors lost
+        within minutes, each with a grant that was good for two, would end an interview that has
+        spent next to nothing."""
         last = self.last
         if last is not None and not last.final and last.attempt not in self.ceilings:
             before = self.spent_before(last.attempt)
-            self.ceilings[last.attempt] = self.committed - self.unheard - before
+            allowed = self.committed - self.unheard - before
+            self.ceilings[last.attempt] = min(allowed, _spendable(last, now, allowed))
 
     def _raise_grants(self, by: int) -> None:
         if by > 0:
@@ -295,6 +304,17 @@ def _by_provider(
     for report in reports:
         pico[report.provider] = pico.get(report.provider, 0) + charge(report)
     return {provider: to_micro_usd(spent) for provider, spent in pico.items()}
+
+
+def _spendable(last: UsageReport, now: float, allowed: int) -> int:
+    """The most, in micro-dollars, that an attempt given up at ``now`` may have spent, by the bounds
+    of its last report: what was under way then, one more response, and the time since at the worst
+    rate. All that it was ``allowed`` where it told no bounds."""
+    if not (last.response_pico_usd and last.minute_pico_usd):
+        return allowed
+    seconds = max(now - last.at, 0.0) + OUTLIVES_S
+    more = last.response_pico_usd + math.ceil(last.minute_pico_usd * seconds / 60)
+    return to_micro_usd(_most(last) + more)
 
 
 def _most(report: UsageReport) -> int:

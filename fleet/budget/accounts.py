@@ -86,7 +86,7 @@ class Accounts:
         if account is None:
             account = self._add(session_id, study_id, provider, limit_micro_usd, now)
         before = _Snapshot.of(account)
-        account.give_up()
+        account.give_up(now)
         account.closed_at = None
         self._open[session_id] = account
         return self._answer(account, before, now=now, at=now, attempt=None)

@@ -4,7 +4,7 @@ repeats and reorders, budget actors that crash at any point, and a model of the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from agent_actor.contract import SessionId
 from agent_actor.messages import Allowance, TokenCounts, UsageReport, to_micro_usd
-from fleet.budget.account import Account
+from fleet.budget.account import OUTLIVES_S, Account
 from fleet.budget.accounts import Accounts
 from fleet.budget.costs import Bucket
 from fleet.budget.ledger import BudgetFenced
@@ -136,7 +136,8 @@ class Teller:
 
 @dataclass
 class Attempt:
-    """One actor's try, as it really is. It heeds its own allowance, whoever has replaced it."""
+    """One actor's try, as it really is. It heeds its own allowance, whoever has replaced it, and
+    spends no faster than any of its reports said that it could."""
 
     number: int
     provider: str
@@ -145,7 +146,12 @@ class Attempt:
     at_risk: int = 0
     seq: int = 0
     alive: bool = True
-    last: UsageReport | None = None
+    made: list[UsageReport] = field(default_factory=list)
+    given_up_at: float | None = None
+
+    @property
+    def last(self) -> UsageReport | None:
+        return self.made[-1] if self.made else None
 
     def spend(self, pico: int, now: float) -> None:
         """At the worst: the goodbye's part of the allowance too."""
@@ -153,12 +159,24 @@ class Attempt:
         if self.alive and now < held.expires_at:
             up_to = held.up_to_micro_usd + held.goodbye_micro_usd
             room = (up_to - held.spent_before_micro_usd) * MICRO - self.pico
-            self.pico += max(min(pico, room), 0)
+            self.pico += max(min(pico, room, *self.rooms(now)), 0)
+
+    def rooms(self, now: float) -> list[int]:
+        """By each of its reports, how much more it can have spent by ``now``."""
+        if self.given_up_at is not None:
+            now = min(now, self.given_up_at + OUTLIVES_S)
+        told = [r for r in self.made if r.response_pico_usd and r.minute_pico_usd]
+        more = [r.at_risk_pico_usd + r.response_pico_usd for r in told]
+        rates = [int(r.minute_pico_usd * max(now - r.at, 0) / 60) for r in told]
+        return [
+            r.spent_pico_usd + m + by_time - self.pico
+            for r, m, by_time in zip(told, more, rates, strict=True)
+        ]
 
     def report(self, session_id: SessionId, now: float, *, risk: int, final: bool) -> UsageReport:
         self.seq += 1
         self.alive = self.alive and not final
-        self.last = UsageReport(
+        made = UsageReport(
             session_id=session_id,
             attempt=self.number,
             seq=self.seq,
@@ -176,7 +194,8 @@ class Attempt:
             unpriced_responses=self.seq // 3,
             final=final,
         )
-        return self.last
+        self.made.append(made)
+        return made
 
     def restrain(self, allowance: Allowance, *, own: bool) -> None:
         """``own``: as the answer to its own report."""
@@ -263,16 +282,27 @@ class Fleet(RuleBasedStateMachine):
         self.begin_attempt(session, Attempt(number=1, provider=provider, allowance=allowance))
 
     @precondition(lambda self: self.sessions)
-    @rule(pick=picks, provider=st.sampled_from(PROVIDERS), dead=st.booleans(), pico=amounts)
-    def fall_over(self, pick: int, provider: str, dead: bool, pico: int) -> None:
+    @rule(
+        pick=picks,
+        provider=st.sampled_from(PROVIDERS),
+        dead=st.booleans(),
+        heard=st.booleans(),
+        pico=amounts,
+    )
+    def fall_over(self, pick: int, provider: str, dead: bool, heard: bool, pico: int) -> None:
         """Another attempt; the one before may not know it, its reports may be on their way."""
         session = self.pick(pick)
         if session.closed or len(session.attempts) >= 3:
             return
         if session.now.alive:
             session.now.spend(pico, self.now)
-            self.network.append(session.now.report(session.id, self.now, risk=0, final=False))
+            last = session.now.report(session.id, self.now, risk=0, final=False)
+            if heard:
+                self.take(last, "done")
+            else:
+                self.network.append(last)
         session.now.alive = session.now.alive and not dead
+        session.now.given_up_at = self.now
         allowance = self.open(session, provider, 10**9)
         number = session.now.number + 1
         self.begin_attempt(session, Attempt(number=number, provider=provider, allowance=allowance))

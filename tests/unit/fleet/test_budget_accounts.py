@@ -25,6 +25,8 @@ def report(
     estimate: int = 0,
     at_risk: int = 0,
     goodbye: int = 0,
+    response: int = 0,
+    minute: int = 0,
     at: float = 0.0,
     final: bool = False,
     provider: str = "openai_realtime",
@@ -41,6 +43,8 @@ def report(
         estimate_pico_usd=estimate * MICRO,
         at_risk_pico_usd=at_risk * MICRO,
         goodbye_pico_usd=goodbye * MICRO,
+        response_pico_usd=response * MICRO,
+        minute_pico_usd=minute * MICRO,
         responses=seq,
         final=final,
     )
@@ -54,13 +58,15 @@ def accounts(**limits: int | None) -> Accounts:
     )
 
 
-def opened(book: Accounts, session_id: SessionId = S1, limit: int = 10_000_000) -> Allowance:
+def opened(
+    book: Accounts, session_id: SessionId = S1, limit: int = 10_000_000, now: float = 0.0
+) -> Allowance:
     return book.open(
         session_id=session_id,
         study_id="study",
         provider="openai_realtime",
         limit_micro_usd=limit,
-        now=0.0,
+        now=now,
     )
 
 
@@ -124,6 +130,30 @@ def test_what_a_lost_attempt_may_have_spent_unheard_is_kept_from_the_next() -> N
     book.apply(report(attempt=1, seq=2, spent=2_000, final=True), 4.0)
     assert book.apply(report(attempt=3, seq=2), 5.0).verdict is Verdict.WRAP_UP
     assert book.fleet.spent == 972_000
+
+
+def test_no_more_is_kept_than_it_can_have_spent_in_the_time() -> None:
+    book = accounts()
+    opened(book, limit=5_000_000)
+    told = {"spent": 10_000, "at_risk": 2_000, "response": 50_000, "minute": 600_000}
+    book.apply(report(attempt=1, at=100.0, **told), 100.0)
+    opened(book, limit=5_000_000, now=104.0)
+    account = book.get(S1)
+    assert account is not None
+    # 4 s until it was given up, and 5 s that it may have gone on: a tenth of a minute and a half.
+    assert account.ceilings == {1: 12_000 + 50_000 + 90_000}
+    assert account.unheard == 140_000
+
+
+def test_many_lost_within_minutes_do_not_end_what_has_spent_next_to_nothing() -> None:
+    book = accounts()
+    for attempt in range(1, 9):
+        opened(book, limit=5_000_000, now=20.0 * attempt)
+        now = 20.0 * attempt + 15.0
+        told = {"spent": 10_000, "at_risk": 10_000, "response": 130_000, "minute": 500_000}
+        answer = book.apply(report(attempt=attempt, at=now, goodbye=100_000, **told), now)
+        assert answer.verdict is Verdict.GO_ON, attempt
+        assert answer.up_to_micro_usd - answer.spent_before_micro_usd > 130_000, attempt
 
 
 def test_what_a_lost_attempt_spent_unheard_comes_on_top_of_its_successors_grant() -> None:
