@@ -28,7 +28,8 @@ from fleet.budget.thresholds import Mark
 
 OUTLIVES_S = 5.0
 """So long an attempt that is given up, and lives after all, may spend on: with its next report, a
-second later, it hears that it is over, and its successor puts it out of the room."""
+second later, it hears that it is over, and its successor puts it out of the room. What two nodes'
+clocks differ by is taken from it."""
 
 
 @dataclass(kw_only=True)

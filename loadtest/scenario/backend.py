@@ -203,7 +203,7 @@ class Interview:
     def cut_off(self) -> None:
         """End the session: the backend goes."""
         if self.record:
-            self._http.delete(self._path(), name=f"{SESSIONS}/{{id}}")
+            self._delete()
         self._backend.left(self)
         self._backend.desk.outcomes.write(self._outcome({}, cut_off=True))
 
@@ -250,7 +250,7 @@ class Interview:
                 wait_s = min(wait_s, max(0.0, delete_at_s - time.monotonic()))
             gevent.sleep(wait_s)
             if delete_at_s is not None and time.monotonic() >= delete_at_s:
-                self._http.delete(self._path(), name=f"{SESSIONS}/{{id}}")
+                self._delete()
                 delete_at_s = None
             self.record = self._get("") or self.record
             looks += 1
@@ -269,7 +269,13 @@ class Interview:
         name = f"{SESSIONS}/{{id}}{what}"
         with self._http.get(self._path() + what, name=name, catch_response=True) as answer:
             found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
+            _judge(answer)
         return found
+
+    def _delete(self) -> None:
+        name = f"{SESSIONS}/{{id}}"
+        with self._http.delete(self._path(), name=name, catch_response=True) as answer:
+            _judge(answer)
 
     def _path(self) -> str:
         return f"{SESSIONS}/{self.record['session_id']}"
@@ -293,6 +299,13 @@ class Interview:
             asked=self._asked,
             turned_away=self._turned_away,
         )
+
+
+def _judge(answer: Any) -> None:
+    """By its code alone: with each session's own address Locust would count each failure as one of
+    a kind."""
+    if answer.status_code == 0 or answer.status_code >= 400:
+        answer.failure(_code_of(answer))
 
 
 def _retry_after_s(answer: Any) -> float:
