@@ -95,10 +95,9 @@ class Crowd:
         seed: int,
         t0_epoch_s: float,
         connect_deadline_s: float | None = None,
-        patience_s: float | None = None,
     ) -> Participant:
         """`name` is new. What keeps it from joining is told by its event `failed`.
-        `connect_deadline_s`, `patience_s`: None for the participants' own."""
+        `connect_deadline_s`: None for the participants' own."""
         participant = self._people[name] = Participant(name)
         order = {
             "id": name,
@@ -108,7 +107,6 @@ class Crowd:
             "seed": seed,
             "t0_epoch_s": t0_epoch_s,
             "connect_deadline_s": connect_deadline_s,
-            "patience_s": patience_s,
         }
         await self._order(order)
         return participant

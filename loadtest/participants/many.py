@@ -33,7 +33,7 @@ Lines = asyncio.Queue[str | None]
 TEXTS = ("id", "url", "token")
 USUAL_SAMPLE_RATE = 48_000
 """A browser's, and an order's if it says nothing else."""
-NUMBERS = ("seed", "max_s", "sample_rate", "t0_epoch_s", "connect_deadline_s", "patience_s")
+NUMBERS = ("seed", "max_s", "sample_rate", "t0_epoch_s", "connect_deadline_s")
 OPTIONAL = (*NUMBERS, "uplink", "agent_identity")
 
 

@@ -12,7 +12,7 @@ from typing import assert_never
 
 from loadtest.participants.behaviour import next_wake_s, step
 from loadtest.participants.downlink import Recording
-from loadtest.participants.errors import ParticipantError, ServerUnreachable
+from loadtest.participants.errors import ParticipantError
 from loadtest.participants.listening import AudioReport, HeardEvent, Hearing, merge
 from loadtest.participants.moves import (
     Command,
@@ -53,9 +53,6 @@ LOST = frozenset(
 """LiveKit disconnect reasons that mean a broken connection, not an ended interview."""
 
 
-TRY_AGAIN_S = 0.5
-
-
 @dataclass(frozen=True, kw_only=True)
 class ParticipantOptions:
     """All that a participant is given. `token` is a secret: it is kept out of `repr`."""
@@ -74,8 +71,6 @@ class ParticipantOptions:
     agent_identity: str | None = None
     """Only this participant counts as the agent; None: whoever else is in the room."""
     connect_deadline_s: float = 10.0
-    patience_s: float = 0.0
-    """Tries for so long to get in while no server answers, as the participant's page does."""
     started_epoch_s: float | None = None
     """The participant's start, which all `t_s` count from; None: when it is run."""
     t0_epoch_s: float | None = None
@@ -168,7 +163,7 @@ class _Participant:
             epoch_s=self._started_epoch_s,
         )
         while self._outcome is None:
-            await self._visit()
+            await self._visit_once()
             await self._stay_away()
         self._narrator.tell(
             EventName.ENDED, self._clock(), outcome=self._outcome.value, reason=self._reason
@@ -185,17 +180,6 @@ class _Participant:
         return time.monotonic() - self._started_s
 
     # -- in and out of the room --------------------------------------------------------------------
-
-    async def _visit(self) -> None:
-        until_s = self._clock() + self._options.patience_s
-        while self._outcome is None:
-            try:
-                await self._visit_once()
-                return
-            except ServerUnreachable:
-                if self._clock() >= until_s:
-                    raise
-            await asyncio.sleep(TRY_AGAIN_S)
 
     async def _visit_once(self) -> None:
         """Join, live there until it is time to leave, leave."""

@@ -45,8 +45,6 @@ WARM_S = 240.0
 POLL_S = 0.2
 SETTLE_S = 60.0
 STORE_TIMEOUT_S = 5.0
-COMES_WITHIN_S = 20.0
-"""A participant who finds no LiveKit server tries again, as its page does."""
 TTFA_MS = 300
 """What both simulators take from a request to their first audio: always the same, so that what the
 fleet takes can be told apart."""
@@ -137,7 +135,6 @@ class Stage:
                 script=participant,
                 seed=self._seed * 1000 + number,
                 t0_epoch_s=asked.at,
-                patience_s=COMES_WITHIN_S,
             )
         else:
             who = self.people.absent(name)
