@@ -11,7 +11,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,8 +57,9 @@ def bench_main(
     configure_logs(f"bench-{name}", level="ERROR")
     console = Console() if Console().is_terminal else Console(width=WIDTH)
     date, load_before, began = datetime.now(UTC), load_average(), time.monotonic()
+    so_far = f"{name}.so-far"
 
-    def result(measured: Measured) -> BenchResult:
+    def result(measured: Measured, name: str = name) -> BenchResult:
         return BenchResult(
             name=name,
             measured=measured,
@@ -70,8 +71,7 @@ def bench_main(
         )
 
     def keep(measured: Measured) -> None:
-        so_far = result(measured)
-        write(replace(so_far, name=f"{name}.so-far"), arguments.out)
+        write(result(measured, so_far), arguments.out)
 
     options = BenchOptions(smoke=arguments.smoke, seed=arguments.seed, keep=keep)
     try:
@@ -84,7 +84,7 @@ def bench_main(
     found = result(measured)
     console.print(table(found))
     console.print(f"written to {write(found, arguments.out)}")
-    (arguments.out / replace(found, name=f"{name}.so-far").file_name).unlink(missing_ok=True)
+    (arguments.out / result(measured, so_far).file_name).unlink(missing_ok=True)
     return 1 if found.missed else 0
 
 

@@ -209,7 +209,7 @@ class Account:
         if last is not None and not last.final and last.attempt not in self.ceilings:
             before = self.spent_before(last.attempt)
             allowed = self.committed - self.unheard - before
-            self.ceilings[last.attempt] = min(allowed, _spendable(last, now, allowed))
+            self.ceilings[last.attempt] = _spendable(last, now, allowed)
 
     def _raise_grants(self, by: int) -> None:
         if by > 0:
@@ -310,12 +310,12 @@ def _by_provider(
 def _spendable(last: UsageReport, now: float, allowed: int) -> int:
     """The most, in micro-dollars, that an attempt given up at ``now`` may have spent, by the bounds
     of its last report: what was under way then, one more response, and the time since at the worst
-    rate. All that it was ``allowed`` where it told no bounds."""
+    rate; never more than it was ``allowed``, which is all that is known where it told no bounds."""
     if not (last.response_pico_usd and last.minute_pico_usd):
         return allowed
     seconds = max(now - last.at, 0.0) + OUTLIVES_S
     more = last.response_pico_usd + math.ceil(last.minute_pico_usd * seconds / 60)
-    return to_micro_usd(_most(last) + more)
+    return min(allowed, to_micro_usd(_most(last) + more))
 
 
 def _most(report: UsageReport) -> int:

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import httpx
 from livekit import api
 from livekit.protocol.room import RoomConfiguration
 
@@ -302,9 +301,8 @@ async def _at_rest(stage: Stage) -> None:
     """Returns with every slot free but the witness's, and the pool full."""
 
     async def at_rest() -> bool:
-        try:
-            pool = await stage.pool()
-        except httpx.HTTPError:
+        pool = await stage.pool()
+        if pool is None:
             return False
         return pool["live"] <= 1 and pool["reserved"] == 0 and pool["warm"] >= FAULT.needs.warm
 

@@ -199,9 +199,9 @@ def left_out(refused: Sequence[str], unseen: Sequence[str]) -> Iterator[Bar]:
     yield exactly(name, len(unseen), 0, "", _briefly(unseen))
 
 
-def broken_off(problems: Sequence[str]) -> Iterator[Bar]:
+def broken_off(problems: Sequence[str]) -> Bar:
     """Trials that came to nothing by what is no fault of the fleet's, or may be."""
-    yield exactly("trials broken off", len(problems), 0, "", _briefly(problems))
+    return exactly("trials broken off", len(problems), 0, "", _briefly(problems))
 
 
 def _briefly(problems: Sequence[str]) -> str:

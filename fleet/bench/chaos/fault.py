@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
 from fleet.bench.progress import Progress
 from fleet.bench.report import Bar, Judgement, Measured
+from fleet.errors import FleetError
 from fleet.local.ray_cluster import RayCluster
 from fleet.local.run_dir import RunDir
 
@@ -47,6 +48,16 @@ class Trials:
         if self.smoke and bar.judgement is not Judgement.NOT_JUDGED:
             return bar.not_judged("short form")
         return bar
+
+
+@contextmanager
+def outlived(broken: list[str], what: str = "") -> Iterator[None]:
+    """For one trial: an error of the fleet's or of its parts' ends it and goes into ``broken``,
+    instead of taking the other trials with it. ``what``: is put before it."""
+    try:
+        yield
+    except* FleetError as group:
+        broken.extend(f"{what}{error}" for error in group.exceptions)
 
 
 Run = Callable[["Stage", Trials], Awaitable[Measured]]

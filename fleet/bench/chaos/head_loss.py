@@ -11,7 +11,7 @@ from random import Random
 
 from fleet.bench.chaos import cluster, evidence, nodes
 from fleet.bench.chaos.evidence import Course
-from fleet.bench.chaos.fault import Fault, Needs, Trials
+from fleet.bench.chaos.fault import Fault, Needs, Trials, outlived
 from fleet.bench.chaos.nodes import SeveralNodes
 from fleet.bench.chaos.population import Population, talking
 from fleet.bench.chaos.stage import Stage
@@ -52,20 +52,18 @@ async def run(stage: Stage, trials: Trials) -> Measured:
     async with talking(stage, nodes.UNDER_WAY, patience_s=DISPATCHED_S) as population:
         with trials.progress.steps("heads lost", trials.count) as advance:
             for _ in range(trials.count):
-                try:
+                with outlived(broken):
                     await population.wait_talking(1)
                     await asyncio.sleep(dice.uniform(*APART_S))
                     outages.append(await _out(stage, dice, population))
                     trials.progress.tell(f"head lost: {outages[-1]}")
-                except FleetError as error:
-                    broken.append(str(error))
                 advance(1)
     courses = list(population.courses)
     return Measured(
         bars=(
             *bars(outages, courses, trials),
             *population.left_out(),
-            *evidence.broken_off(broken),
+            evidence.broken_off(broken),
         ),
         seeds=(trials.seed,),
         data={

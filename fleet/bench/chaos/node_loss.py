@@ -13,7 +13,7 @@ from random import Random
 from agent_actor.contract import EndReason
 from fleet.bench.chaos import cluster, evidence, nodes
 from fleet.bench.chaos.evidence import Course
-from fleet.bench.chaos.fault import Fault, Trials
+from fleet.bench.chaos.fault import Fault, Trials, outlived
 from fleet.bench.chaos.interview import Interview
 from fleet.bench.chaos.nodes import NEEDS, REPLACED
 from fleet.bench.chaos.population import Population, talking
@@ -23,7 +23,6 @@ from fleet.bench.report import Bar, Measured, at_least, exactly, only_shown
 from fleet.bench.waiting import until
 from fleet.clients import BUDGET
 from fleet.crew import ACTOR_PREFIX
-from fleet.errors import FleetError
 from fleet.roster_actor import ROSTER, SUPERVISOR
 
 CARRIED_ON_S = 90.0
@@ -48,21 +47,19 @@ async def run(stage: Stage, trials: Trials) -> Measured:
     async with talking(stage, nodes.UNDER_WAY) as population:
         with trials.progress.steps("nodes lost", trials.count) as advance:
             for _ in range(trials.count):
-                try:
+                with outlived(broken):
                     await REPLACED.complete()
                     await nodes.full_pool(stage)
                     await asyncio.sleep(dice.uniform(*APART_S))
                     losses.append(await _lose_one(stage, dice, population))
                     trials.progress.tell(f"node lost: {losses[-1]}")
-                except* FleetError as group:
-                    broken.extend(map(str, group.exceptions))
                 advance(1)
     courses = list(population.courses)
     return Measured(
         bars=(
             *bars(losses, courses, trials),
             *population.left_out(),
-            *evidence.broken_off(broken),
+            evidence.broken_off(broken),
         ),
         seeds=(trials.seed,),
         data={

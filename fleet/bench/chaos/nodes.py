@@ -124,10 +124,8 @@ async def full_pool(stage: Stage) -> bool:
     on a node that has just joined for its first, which is slow."""
 
     async def warm() -> bool:
-        try:
-            return (await stage.pool())["warm"] >= NEEDS.warm
-        except httpx.HTTPError:
-            return False
+        actors = await stage.pool()
+        return actors is not None and actors["warm"] >= NEEDS.warm
 
     return bool(await until(warm, WARM_S))
 

@@ -13,7 +13,7 @@ from agent_actor.checkpoint import Resumption
 from agent_actor.journal import EventKind
 from fleet.bench.chaos import evidence, nodes
 from fleet.bench.chaos.evidence import Course
-from fleet.bench.chaos.fault import Fault, Trials
+from fleet.bench.chaos.fault import Fault, Trials, outlived
 from fleet.bench.chaos.interview import Interview
 from fleet.bench.chaos.nodes import NEEDS, REPLACED
 from fleet.bench.chaos.population import Population, talking
@@ -21,7 +21,6 @@ from fleet.bench.chaos.stage import TTFA_MS, Stage
 from fleet.bench.percentiles import percentile
 from fleet.bench.report import Bar, Measured, at_least, exactly, only_shown
 from fleet.bench.waiting import until
-from fleet.errors import FleetError
 from fleet.nodes import NodeState
 
 DRAINED_S = 180.0
@@ -60,13 +59,11 @@ async def run(stage: Stage, trials: Trials) -> Measured:
     async with talking(stage, nodes.UNDER_WAY) as population:
         with trials.progress.steps("nodes replaced", trials.count) as advance:
             for _ in range(trials.count):
-                try:
+                with outlived(broken):
                     await REPLACED.complete()
                     await asyncio.sleep(dice.uniform(*APART_S))
                     replaced.append(await _replace(stage, dice, population, known))
                     trials.progress.tell(f"node replaced: {replaced[-1]}")
-                except FleetError as error:
-                    broken.append(str(error))
                 advance(1)
     moved = [move for interview in known.values() for move in await _moves(interview)]
     courses = list(population.courses)
@@ -74,7 +71,7 @@ async def run(stage: Stage, trials: Trials) -> Measured:
         bars=(
             *bars(replaced, moved, courses, trials),
             *population.left_out(),
-            *evidence.broken_off(broken),
+            evidence.broken_off(broken),
         ),
         seeds=(trials.seed,),
         data={

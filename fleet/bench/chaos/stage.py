@@ -220,9 +220,13 @@ class Stage:
 
     # --- rest
 
-    async def pool(self) -> dict[str, int]:
-        """Actors by what they do: warm, reserved, live, starting."""
-        return dict((await self._get("/v1/fleet"))["actors"])
+    async def pool(self) -> dict[str, int] | None:
+        """Actors by what they do: warm, reserved, live, starting. None: the ingress does not say so
+        just now."""
+        try:
+            return dict((await self._get("/v1/fleet"))["actors"])
+        except httpx.HTTPError:
+            return None
 
     async def settle(self, deadline_s: float = WARM_S) -> None:
         """Returns when no interview is under way and the pool is full. Raises LocalPartError."""
@@ -230,9 +234,8 @@ class Stage:
             raise LocalPartError(f"the fleet was not at rest within {deadline_s:g} s")
 
     async def _at_rest(self) -> bool:
-        try:
-            actors = await self.pool()
-        except httpx.HTTPError:
+        actors = await self.pool()
+        if actors is None:
             return False
         busy = actors["live"] + actors["reserved"]
         return busy == 0 and actors["warm"] >= self._warm

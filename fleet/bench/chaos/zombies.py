@@ -23,7 +23,7 @@ from fleet import ray_calls
 from fleet.actor_shell import shell_for
 from fleet.bench.chaos import cluster, evidence
 from fleet.bench.chaos.evidence import Money
-from fleet.bench.chaos.fault import Fault, Trials
+from fleet.bench.chaos.fault import Fault, Trials, outlived
 from fleet.bench.chaos.interview import Interview
 from fleet.bench.chaos.stage import INTERVIEWER, Stage
 from fleet.bench.percentiles import percentile
@@ -31,7 +31,6 @@ from fleet.bench.report import Bar, Measured, at_least, at_most, exactly, only_s
 from fleet.bench.waiting import until
 from fleet.clients import RayBudgetClient
 from fleet.crew import SESSION_ACTOR, actor_name
-from fleet.errors import FleetError
 from fleet.ray_calls import ActorOptions
 from fleet.reaping import ReapLimits
 from fleet.stopping import cancelled
@@ -115,16 +114,16 @@ class Ground:
 
 
 async def run(stage: Stage, trials: Trials) -> Measured:
-    ground, laid, broken = Ground(stage), [], []
+    ground = Ground(stage)
+    laid: list[Laid] = []
+    broken: list[str] = []
     each = [(kind, number) for number in range(trials.count) for kind in Zombie]
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(kind: Zombie, number: int) -> None:
         async with gate:
-            try:
+            with outlived(broken, f"{kind}: "):
                 laid.append(await _LAY[kind](ground, trials.dice("zombies", kind, number)))
-            except FleetError as error:
-                broken.append(f"{kind}: {error}")
         advance(1)
 
     killing = asyncio.create_task(ground.keep_killing(trials.dice("zombies", "supervisor")))
@@ -136,7 +135,7 @@ async def run(stage: Stage, trials: Trials) -> Measured:
     finally:
         await cancelled(killing)
     return Measured(
-        bars=(*bars(laid, ground.kills, trials), *evidence.broken_off(broken)),
+        bars=(*bars(laid, ground.kills, trials), evidence.broken_off(broken)),
         seeds=(trials.seed,),
         data={"zombies": [asdict(each) for each in laid], "supervisor_killed": ground.kills},
     )

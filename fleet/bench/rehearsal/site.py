@@ -92,11 +92,8 @@ class Cluster:
         raise LocalPartError(f"no process runs node {node['address']}")
 
     async def actors(self) -> dict[str, int] | None:
-        """By what they do, as ``Stage.pool``; None: it does not say so just now."""
-        try:
-            return await self.stage.pool()
-        except httpx.HTTPError:
-            return None
+        """As ``Stage.pool``."""
+        return await self.stage.pool()
 
     async def until_warm(self, count: int) -> None:
         """Returns when so many actors are. Raises LocalPartError."""

@@ -13,7 +13,7 @@ from agent_actor.journal import EventKind, JournalEvent, LiveState
 from fleet import adoption
 from fleet.journal import JournalEntry
 from fleet.records import SessionRecord
-from tests.unit.fleet.control_fakes import usage
+from tests.unit.fleet.control_fakes import FakeJournal, usage
 
 RECORD = SessionRecord(
     session_id="s-a",
@@ -102,21 +102,6 @@ def test_who_came_first_is_still_the_one_by_the_contracts_name() -> None:
 @pytest.mark.parametrize(("attempt", "its"), [(0, True), (1, False), (2, True)])
 async def test_only_its_own_hand_over_counts(attempt: int, its: bool) -> None:
     """The live state is its predecessor's until it publishes its own."""
-    journal = Journal(LiveState(state="live", handed_over=True, attempt=attempt))
+    journal = FakeJournal()
+    journal.states["s-a"] = LiveState(state="live", handed_over=True, attempt=attempt)
     assert await adoption.handed_over(RECORD, journal) is its
-
-
-class Journal:
-    def __init__(self, live: LiveState) -> None:
-        self._live = live
-
-    async def live(self, session_id: str) -> LiveState | None:
-        return self._live
-
-    async def contract(self, session_id: str) -> str | None:
-        return None
-
-    async def read(
-        self, session_id: str, *, after_id: str | None = None, limit: int = 200
-    ) -> list[JournalEntry]:
-        return []

@@ -15,7 +15,7 @@ from fleet.bench.chaos import __main__ as chaos
 from fleet.bench.chaos import actor_kill, evidence, head_loss, node_loss
 from fleet.bench.chaos.__main__ import _chosen, _sharing
 from fleet.bench.chaos.evidence import Course, Money, Word
-from fleet.bench.chaos.fault import Fault, Needs, Trials
+from fleet.bench.chaos.fault import Fault, Needs, Trials, outlived
 from fleet.bench.chaos.head_loss import Outage
 from fleet.bench.chaos.interview import Interview
 from fleet.bench.chaos.node_loss import Loss
@@ -277,3 +277,15 @@ class Struck(Interview):
 
     async def carried_on(self, after: int, deadline_s: float) -> None:
         return None
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_trial_that_breaks_off_leaves_the_others(at_once: bool) -> None:
+    broken: list[str] = []
+    error = LocalPartError("no node")
+    with outlived(broken, "left: "):
+        raise ExceptionGroup("trial", [error]) if at_once else error
+    assert broken == ["left: no node"]
+    assert missed([evidence.broken_off(broken)])
+    with pytest.raises(ZeroDivisionError), outlived(broken):
+        raise ZeroDivisionError
